@@ -1,0 +1,99 @@
+//! What happened to the translator's state, as plain structs for logs, journals and metrics.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::packet::Protocol;
+use crate::time::Timestamp;
+use crate::verdict::DropReason;
+
+/// A change of state. Ports are in host order; for ICMP they are the identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The protocol of the mapping.
+    pub protocol: Protocol,
+    /// The subscriber's address and port.
+    pub internal: (Ipv6Addr, u16),
+    /// The pool address and port.
+    pub external: (Ipv4Addr, u16),
+    /// The other end, for session events.
+    pub remote: Option<(Ipv4Addr, u16)>,
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A mapping (BIB entry) was made.
+    MappingCreated,
+    /// A mapping was removed.
+    MappingRemoved,
+    /// A session was made.
+    SessionCreated,
+    /// A session ended.
+    SessionEnded {
+        /// Why.
+        reason: EndReason,
+        /// Packets and bytes from IPv6 to IPv4.
+        outbound: Traffic,
+        /// Packets and bytes from IPv4 to IPv6.
+        inbound: Traffic,
+    },
+    /// A mapping or session could not be made.
+    Refused(DropReason),
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Its timer ran out.
+    Timeout,
+    /// An operator or a new policy ended it.
+    Removed,
+}
+
+/// A count of packets and of their bytes as received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
+}
+
+/// A bounded list of events: what does not fit is counted, and lost.
+#[derive(Debug)]
+pub struct EventBuffer {
+    events: Vec<Event>,
+    lost: u64,
+}
+
+impl EventBuffer {
+    /// A buffer for `capacity` events between two drains.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { events: Vec::with_capacity(capacity), lost: 0 }
+    }
+
+    /// Adds an event, or counts it as lost.
+    pub fn push(&mut self, event: Event) {
+        if self.events.len() < self.events.capacity() {
+            self.events.push(event);
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Takes the events out, oldest first.
+    pub fn drain(&mut self) -> impl Iterator<Item = Event> + '_ {
+        self.events.drain(..)
+    }
+
+    /// How many events were lost, ever.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+}

@@ -1,0 +1,355 @@
+//! Policy: everything an operator decides about translation, as one immutable value.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use pref64::{Pref64, WellKnownPolicy, special};
+
+/// What the translator is to do. Built from the configuration, checked by [`Policy::check`], then never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Translation prefixes. The first one that an IPv4 host was addressed by is used for its answers; packets that an
+    /// IPv4 host starts come from the first of the list.
+    pub prefixes: Vec<Pref64>,
+    /// Whether the well-known prefix may carry non-global IPv4 addresses (RFC 6052 §3.1).
+    pub well_known: WellKnownPolicy,
+    /// The pool: IPv4 addresses and ports that belong to the translator.
+    pub pool: Vec<PoolRange>,
+    /// Bits of a source address that name the subscriber: 48 to 128.
+    pub subscriber_length: u8,
+    /// Lifetimes.
+    pub timers: Timers,
+    /// Bounds of memory and of what one subscriber may take.
+    pub limits: Limits,
+    /// Who may send to a mapping.
+    pub filtering: Filtering,
+    /// Whether hosts behind the translator reach each other by pool addresses (RFC 6146 §3.8).
+    pub hairpinning: bool,
+    /// Whether a TCP packet from inside that belongs to no session is answered with RST.
+    pub reset_unknown_tcp: bool,
+    /// Sizes.
+    pub mtu: MtuPolicy,
+    /// What becomes of header fields that have no exact counterpart.
+    pub header: HeaderPolicy,
+    /// ICMP errors of our own.
+    pub errors: ErrorPolicy,
+}
+
+/// A run of consecutive pool addresses with the ports that belong to the translator on each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolRange {
+    /// First address.
+    pub first: Ipv4Addr,
+    /// Last address, not before the first.
+    pub last: Ipv4Addr,
+    /// First port (and ICMP identifier).
+    pub first_port: u16,
+    /// Last port, not before the first.
+    pub last_port: u16,
+}
+
+impl PoolRange {
+    /// One address with all ports but 0.
+    #[must_use]
+    pub const fn address(address: Ipv4Addr) -> Self {
+        Self { first: address, last: address, first_port: 1, last_port: u16::MAX }
+    }
+
+    /// How many addresses the range has.
+    #[must_use]
+    pub const fn addresses(&self) -> u64 {
+        (self.last.to_bits() - self.first.to_bits()) as u64 + 1
+    }
+
+    /// Whether the range has an address and port that `other` has too.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last
+            && other.first <= self.last
+            && self.first_port <= other.last_port
+            && other.first_port <= self.last_port
+    }
+}
+
+/// Lifetimes of state, one second at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// A UDP session without packets (RFC 6146 §4 UDP_DEFAULT: 5 minutes).
+    pub udp: Duration,
+    /// An established TCP session without packets (RFC 6146 §4 TCP_EST: 2 hours and 4 minutes).
+    pub tcp_established: Duration,
+    /// A TCP session that is opening, closing or reset (RFC 6146 §4 TCP_TRANS: 4 minutes).
+    pub tcp_transitory: Duration,
+    /// A SYN from outside that waits for one from inside (RFC 6146 §4 TCP_INCOMING_SYN: 6 seconds).
+    pub tcp_incoming_syn: Duration,
+    /// An ICMP query session without packets (RFC 6146 §4 ICMP_DEFAULT: 60 seconds).
+    pub icmp: Duration,
+    /// The fragments of one datagram (RFC 6146 §4 FRAGMENT_MIN: 2 seconds).
+    pub fragment: Duration,
+    /// A released port before it is given out again (RFC 6888 REQ-8: 120 seconds); zero gives it out at once.
+    pub port_quarantine: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            udp: Duration::from_secs(5 * 60),
+            tcp_established: Duration::from_secs(2 * 3600 + 4 * 60),
+            tcp_transitory: Duration::from_secs(4 * 60),
+            tcp_incoming_syn: Duration::from_secs(6),
+            icmp: Duration::from_secs(60),
+            fragment: Duration::from_secs(2),
+            port_quarantine: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Bounds. A limit that is reached refuses what is new and never takes away what exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions in all.
+    pub sessions: u32,
+    /// Mappings in all.
+    pub mappings: u32,
+    /// Sessions of one subscriber; none means only the global limit counts.
+    pub sessions_per_subscriber: Option<u32>,
+    /// Mappings of one subscriber; none means only the global limit counts.
+    pub mappings_per_subscriber: Option<u32>,
+    /// Fragments held until their datagram's ports are known.
+    pub fragments: u32,
+    /// Bytes of these.
+    pub fragment_bytes: u32,
+    /// SYNs from outside that are stored.
+    pub stored_syns: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 1_000_000,
+            mappings: 1_000_000,
+            sessions_per_subscriber: None,
+            mappings_per_subscriber: None,
+            fragments: 4096,
+            fragment_bytes: 16 << 20,
+            stored_syns: 1024,
+        }
+    }
+}
+
+/// Who may send to a mapping (RFC 4787 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filtering {
+    /// Anyone who knows the pool address and port.
+    #[default]
+    EndpointIndependent,
+    /// Only hosts that the mapping's owner has sent to.
+    AddressDependent,
+}
+
+/// Sizes that translation keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuPolicy {
+    /// IPv4 packets without DF are fragmented so that the IPv6 packets have this many bytes at most (RFC 7915 §4.1),
+    /// 1280 to 65535.
+    pub lowest_ipv6: u16,
+    /// Lower the MSS option of SYNs to what fits this MTU on the IPv6 side, in bytes; none leaves it alone.
+    pub clamp_mss_to_ipv6_mtu: Option<u16>,
+}
+
+impl Default for MtuPolicy {
+    fn default() -> Self {
+        Self { lowest_ipv6: 1280, clamp_mss_to_ipv6_mtu: None }
+    }
+}
+
+/// Header fields that translation may set in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderPolicy {
+    /// Copy the traffic class and TOS octet (RFC 7915 §4.1, §5.1); otherwise it is zero.
+    pub copy_traffic_class: bool,
+    /// The flow label of packets towards IPv6.
+    pub flow_label: FlowLabel,
+    /// UDP from IPv4 without a checksum (RFC 7915 §4.5).
+    pub udp_zero_checksum: UdpZeroChecksum,
+}
+
+impl Default for HeaderPolicy {
+    fn default() -> Self {
+        Self { copy_traffic_class: true, flow_label: FlowLabel::Zero, udp_zero_checksum: UdpZeroChecksum::Compute }
+    }
+}
+
+/// The flow label that packets towards IPv6 get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowLabel {
+    /// Zero (RFC 7915 §4.1).
+    #[default]
+    Zero,
+    /// A hash of addresses, ports and protocol (RFC 6437 §3).
+    Hash,
+}
+
+/// What to do with UDP from IPv4 without a checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpZeroChecksum {
+    /// Compute one, after reassembly where the datagram is fragmented (RFC 6146 §3.4).
+    #[default]
+    Compute,
+    /// Drop the packet.
+    Drop,
+}
+
+/// ICMP errors of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorPolicy {
+    /// Whether they are sent at all.
+    pub send: bool,
+    /// How many a worker may send in a second.
+    pub rate: u32,
+    /// Their source towards IPv6. Without one, errors come from the address the packet was sent to.
+    pub source6: Option<Ipv6Addr>,
+    /// Their source towards IPv4, and of errors from IPv6 routers, whose addresses cannot be translated (RFC 6791).
+    /// Without one, it is the pool address that the packet was sent to or from.
+    pub source4: Option<Ipv4Addr>,
+}
+
+impl Default for ErrorPolicy {
+    fn default() -> Self {
+        Self { send: true, rate: 1000, source6: None, source4: None }
+    }
+}
+
+/// Why a policy cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Nothing could be translated.
+    #[error("there is no translation prefix")]
+    NoPrefix,
+    /// A prefix contains another.
+    #[error("the prefixes {0} and {1} overlap")]
+    OverlappingPrefixes(Pref64, Pref64),
+    /// Nothing could be translated.
+    #[error("the pool has no address")]
+    EmptyPool,
+    /// A range ends before it starts.
+    #[error("the pool range {}-{} ends before it starts", .0.first, .0.last)]
+    BackwardRange(PoolRange),
+    /// A pool address that packets cannot be sent from.
+    #[error("the pool address {0} is not a unicast address that can be routed")]
+    NotUnicast(Ipv4Addr),
+    /// The same address and port twice.
+    #[error("the pool ranges {}-{} and {}-{} overlap", .0.first, .0.last, .1.first, .1.last)]
+    OverlappingPools(PoolRange, PoolRange),
+    /// More addresses than the tables can name.
+    #[error("the pool has {0} addresses; at most {max} are supported", max = Policy::MAX_POOL_ADDRESSES)]
+    PoolTooLarge(u64),
+    /// A value is outside its range.
+    #[error("{key} is {value}; allowed is {allowed}")]
+    OutOfRange {
+        /// The key's name in the configuration.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+}
+
+impl Policy {
+    /// The most addresses a pool may have in all.
+    pub const MAX_POOL_ADDRESSES: u64 = 65_536;
+
+    /// A policy with the defaults of every field but these.
+    #[must_use]
+    pub fn new(prefixes: Vec<Pref64>, pool: Vec<PoolRange>) -> Self {
+        Self {
+            prefixes,
+            pool,
+            well_known: WellKnownPolicy::default(),
+            subscriber_length: 128,
+            timers: Timers::default(),
+            limits: Limits::default(),
+            filtering: Filtering::default(),
+            hairpinning: true,
+            reset_unknown_tcp: true,
+            mtu: MtuPolicy::default(),
+            header: HeaderPolicy::default(),
+            errors: ErrorPolicy::default(),
+        }
+    }
+
+    /// Whether the policy can be used.
+    ///
+    /// # Errors
+    /// The first rule it breaks.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.check_prefixes()?;
+        self.check_pool()?;
+        self.check_numbers()
+    }
+
+    fn check_prefixes(&self) -> Result<(), PolicyError> {
+        if self.prefixes.is_empty() {
+            return Err(PolicyError::NoPrefix);
+        }
+        for (index, one) in self.prefixes.iter().enumerate() {
+            for other in &self.prefixes[index + 1..] {
+                if one.net().contains(&other.net()) || other.net().contains(&one.net()) {
+                    return Err(PolicyError::OverlappingPrefixes(*one, *other));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_pool(&self) -> Result<(), PolicyError> {
+        if self.pool.is_empty() {
+            return Err(PolicyError::EmptyPool);
+        }
+        for (index, range) in self.pool.iter().enumerate() {
+            if range.last < range.first || range.last_port < range.first_port {
+                return Err(PolicyError::BackwardRange(*range));
+            }
+            for address in [range.first, range.last] {
+                if !special::is_routable_unicast(address) {
+                    return Err(PolicyError::NotUnicast(address));
+                }
+            }
+            if let Some(other) = self.pool[index + 1..].iter().find(|other| range.overlaps(other)) {
+                return Err(PolicyError::OverlappingPools(*range, *other));
+            }
+        }
+        let addresses = self.pool.iter().map(PoolRange::addresses).sum();
+        if addresses > Self::MAX_POOL_ADDRESSES { Err(PolicyError::PoolTooLarge(addresses)) } else { Ok(()) }
+    }
+
+    fn check_numbers(&self) -> Result<(), PolicyError> {
+        let timers = &self.timers;
+        for (key, value) in [
+            ("translator.timers.udp", timers.udp),
+            ("translator.timers.tcp-established", timers.tcp_established),
+            ("translator.timers.tcp-transitory", timers.tcp_transitory),
+            ("translator.timers.tcp-incoming-syn", timers.tcp_incoming_syn),
+            ("translator.timers.icmp", timers.icmp),
+            ("translator.timers.fragment", timers.fragment),
+        ] {
+            in_range(key, value.as_secs(), 1, 30 * 86_400, "1s to 30d")?;
+        }
+        in_range("translator.timers.port-quarantine", timers.port_quarantine.as_secs(), 0, 3600, "0s to 1h")?;
+        in_range("translator.subscriber-prefix-length", self.subscriber_length.into(), 48, 128, "48 to 128")?;
+        in_range("translator.mtu.lowest-ipv6", self.mtu.lowest_ipv6.into(), 1280, 65_535, "1280 to 65535")?;
+        let most = Limits::MOST;
+        in_range("translator.limits.sessions", self.limits.sessions.into(), 1, most, "1 to 100000000")?;
+        in_range("translator.limits.mappings", self.limits.mappings.into(), 1, most, "1 to 100000000")
+    }
+}
+
+impl Limits {
+    /// The most sessions or mappings that can be asked for.
+    pub const MOST: u64 = 100_000_000;
+}
+
+fn in_range(key: &'static str, value: u64, least: u64, most: u64, allowed: &'static str) -> Result<(), PolicyError> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(PolicyError::OutOfRange { key, value, allowed }) }
+}
