@@ -1,0 +1,196 @@
+//! What an operator decides about DNS64.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+use pref64::{Pref64, WellKnownPolicy};
+
+use crate::error::Error;
+use crate::loops;
+
+/// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
+pub const DEFAULT_EXCLUSION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+
+/// The configuration of a [`Server`](crate::Server).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses that UDP and TCP queries are taken on. Default `[::]:53`, which takes IPv4 too unless an IPv4 address
+    /// with the same port is listed beside it. Port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// Recursive resolvers that queries are forwarded to, the preferred one first. At least one.
+    pub upstreams: Vec<SocketAddr>,
+    /// Prefixes that AAAA records are synthesised under, one record for each. Empty means the well-known prefix, as
+    /// RFC 6147 §5.2 asks.
+    pub prefixes: Vec<Pref64>,
+    /// Whether IPv4 addresses that are not global may appear under the well-known prefix (RFC 6052 §3.1).
+    pub well_known: WellKnownPolicy,
+    /// AAAA records in these ranges count as absent (RFC 6147 §5.1.4). Default `::ffff:0:0/96`.
+    pub exclude_aaaa: Vec<Ipv6Net>,
+    /// How long one attempt waits for one upstream. Default 2 s, from 10 ms to 60 s.
+    pub timeout: Duration,
+    /// How many attempts one question gets, over all upstreams. Default 3, from 1 to 16.
+    pub attempts: u32,
+    /// How long one question may take with all its attempts. Default 4.5 s, which is before stub resolvers give up
+    /// (5 s in glibc), so that a AAAA query that times out can still be answered from the A record.
+    pub deadline: Duration,
+    /// Cached answers at most; 0 switches the cache off. Default 100,000.
+    pub cache_entries: usize,
+    /// Memory of cached answers at most, in bytes. Default 64 MiB.
+    pub cache_bytes: usize,
+    /// Answers are not cached longer than this. Default one day.
+    pub max_ttl: Duration,
+    /// Negative answers are not cached longer than this. Default 3 h, the upper end of RFC 2308 §5.
+    pub max_negative_ttl: Duration,
+    /// Queries under work at once, at most; those beyond are dropped. Each may hold two sockets. Default 1000.
+    pub max_in_flight: usize,
+    /// TCP connections at once, at most; those beyond are closed. Default 200.
+    pub tcp_connections: usize,
+    /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3). Default 10 s.
+    pub tcp_idle: Duration,
+    /// The host's own addresses, so that an upstream among them is recognised as ourselves. Default empty.
+    pub host_addresses: Vec<IpAddr>,
+}
+
+impl Config {
+    /// A configuration with these upstreams and prefixes, and the default of everything else.
+    #[must_use]
+    pub fn new(upstreams: Vec<SocketAddr>, prefixes: Vec<Pref64>) -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 53))],
+            upstreams,
+            prefixes,
+            well_known: WellKnownPolicy::default(),
+            exclude_aaaa: vec![DEFAULT_EXCLUSION],
+            timeout: Duration::from_secs(2),
+            attempts: 3,
+            deadline: Duration::from_millis(4500),
+            cache_entries: 100_000,
+            cache_bytes: 64 << 20,
+            max_ttl: Duration::from_hours(24),
+            max_negative_ttl: Duration::from_hours(3),
+            max_in_flight: 1000,
+            tcp_connections: 200,
+            tcp_idle: Duration::from_secs(10),
+            host_addresses: Vec::new(),
+        }
+    }
+
+    /// Checks everything that can be checked without opening a socket.
+    ///
+    /// # Errors
+    /// The first value that is not allowed, or an upstream that is this server itself.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.validate_values()?;
+        match find_loop(self, &self.listen) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// [`Self::validate`] without the look for loops.
+    pub(crate) fn validate_values(&self) -> Result<(), Error> {
+        if self.listen.is_empty() {
+            return Err(Error::NoListen);
+        }
+        if self.upstreams.is_empty() {
+            return Err(Error::NoUpstream);
+        }
+        if let Some(&upstream) = self.upstreams.iter().find(|upstream| !can_be_asked(**upstream)) {
+            return Err(Error::BadUpstream(upstream));
+        }
+        let ms = |value: Duration| value.as_millis();
+        within("timeout", ms(self.timeout), 10, 60_000, "milliseconds")?;
+        within("deadline", ms(self.deadline), 10, 300_000, "milliseconds")?;
+        within("attempts", self.attempts.into(), 1, 16, "attempts")?;
+        within("max-in-flight", self.max_in_flight as u128, 1, 1_000_000, "queries")?;
+        within("tcp-connections", self.tcp_connections as u128, 1, 1_000_000, "connections")?;
+        within("tcp-idle", ms(self.tcp_idle), 100, 3_600_000, "milliseconds")
+    }
+
+    /// The part that decides what clients are told, and that can be replaced while the server runs.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
+    }
+}
+
+/// What clients are told: prefixes, their rule, and exclusions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Prefixes to synthesise under; never empty.
+    pub(crate) prefixes: Vec<Pref64>,
+    pub(crate) well_known: WellKnownPolicy,
+    pub(crate) exclude_aaaa: Vec<Ipv6Net>,
+}
+
+impl Policy {
+    /// A policy; no prefix at all means the well-known one (RFC 6147 §5.2).
+    #[must_use]
+    pub fn new(prefixes: Vec<Pref64>, well_known: WellKnownPolicy, exclude_aaaa: Vec<Ipv6Net>) -> Self {
+        let prefixes = if prefixes.is_empty() { vec![Pref64::WELL_KNOWN] } else { prefixes };
+        Self { prefixes, well_known, exclude_aaaa }
+    }
+
+    /// Whether a AAAA record with this address counts as absent (RFC 6147 §5.1.4).
+    #[must_use]
+    pub fn excludes(&self, address: Ipv6Addr) -> bool {
+        self.exclude_aaaa.iter().any(|net| net.contains(&address))
+    }
+}
+
+/// The first upstream that is one of the listen addresses, as an error.
+pub(crate) fn find_loop(config: &Config, listen: &[SocketAddr]) -> Option<Error> {
+    loops::find_upstream_loop(&config.upstreams, listen, &config.host_addresses)
+        .map(|(upstream, listen)| Error::UpstreamLoop { upstream, listen })
+}
+
+fn can_be_asked(upstream: SocketAddr) -> bool {
+    upstream.port() != 0 && !upstream.ip().is_multicast() && !upstream.ip().is_unspecified()
+}
+
+fn within(name: &'static str, value: u128, least: u128, most: u128, unit: &'static str) -> Result<(), Error> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(Error::OutOfRange { name, value, least, most, unit }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(vec!["192.0.2.53:53".parse().unwrap()], vec![])
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_use_the_well_known_prefix() {
+        assert!(config().validate().is_ok());
+        assert_eq!(config().policy().prefixes, [Pref64::WELL_KNOWN]);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_what_is_allowed() {
+        let error = Config { attempts: 0, ..config() }.validate().unwrap_err();
+        assert_eq!(error.to_string(), "attempts is 0; allowed are 1 to 16 attempts");
+    }
+
+    #[test]
+    fn an_upstream_must_be_an_address_with_a_port_that_can_be_asked() {
+        for upstream in ["0.0.0.0:53", "[::]:53", "192.0.2.1:0", "224.0.0.1:53"] {
+            let upstreams = vec![upstream.parse().unwrap()];
+            assert!(matches!(Config { upstreams, ..config() }.validate(), Err(Error::BadUpstream(_))), "{upstream}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_listen_on_or_nobody_to_ask_is_an_error() {
+        assert!(matches!(Config { listen: vec![], ..config() }.validate(), Err(Error::NoListen)));
+        assert!(matches!(Config { upstreams: vec![], ..config() }.validate(), Err(Error::NoUpstream)));
+    }
+
+    #[test]
+    fn mapped_addresses_are_excluded_by_default() {
+        let policy = config().policy();
+        assert!(policy.excludes("::ffff:192.0.2.1".parse().unwrap()));
+        assert!(!policy.excludes("2001:db8::1".parse().unwrap()));
+    }
+}

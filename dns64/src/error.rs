@@ -1,0 +1,110 @@
+//! Why a server cannot start or go on.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// The transport of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// Why a server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No listen address is configured.
+    #[error("no address to listen on; give at least one, for example [::]:53")]
+    NoListen,
+    /// No upstream is configured.
+    #[error("no upstream to forward to; give the address and port of at least one recursive resolver")]
+    NoUpstream,
+    /// An upstream cannot be the destination of a query.
+    #[error("`{0}` cannot be asked; an upstream is a unicast address with a port from 1 to 65535")]
+    BadUpstream(SocketAddr),
+    /// A number is outside what is allowed.
+    #[error("{name} is {value}; allowed are {least} to {most} {unit}")]
+    OutOfRange {
+        /// The key.
+        name: &'static str,
+        /// What was given.
+        value: u128,
+        /// The smallest allowed value.
+        least: u128,
+        /// The largest allowed value.
+        most: u128,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// An upstream is one of our own listening addresses.
+    #[error("upstream {upstream} is this server itself, which listens on {listen}; give a resolver elsewhere")]
+    UpstreamLoop {
+        /// The upstream.
+        upstream: SocketAddr,
+        /// The listen address that receives what is sent to it.
+        listen: SocketAddr,
+    },
+    /// A listening socket could not be opened.
+    #[error("cannot listen on {address} ({protocol}): {source}; {}", hint(source, *address))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The transport.
+        protocol: Protocol,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The likely way out of a failed bind.
+fn hint(error: &io::Error, address: SocketAddr) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program holds port {port}, often systemd-resolved, dnsmasq, named or unbound \
+             (`ss -lpn sport = :{port}` shows which); stop it or listen on a specific address it does not use"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} needs root or CAP_NET_BIND_SERVICE; allowed without are ports from 1024 on")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this host has no such address; use one that `ip address` shows, [::] or 0.0.0.0".to_owned()
+        }
+        _ if address.is_ipv6() => "if this host has no IPv6, listen on 0.0.0.0".to_owned(),
+        _ => "use an address of this host and a free port".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen_error(kind: io::ErrorKind) -> String {
+        let address = "[::]:53".parse().unwrap();
+        Error::Listen { address, protocol: Protocol::Udp, source: kind.into() }.to_string()
+    }
+
+    #[test]
+    fn a_port_in_use_names_who_usually_holds_it() {
+        let text = listen_error(io::ErrorKind::AddrInUse);
+        assert!(text.contains("[::]:53 (UDP)") && text.contains("systemd-resolved"), "{text}");
+    }
+
+    #[test]
+    fn a_forbidden_port_names_the_capability() {
+        assert!(listen_error(io::ErrorKind::PermissionDenied).contains("CAP_NET_BIND_SERVICE"));
+    }
+}

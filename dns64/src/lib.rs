@@ -1,0 +1,23 @@
+//! DNS64 (RFC 6147): a forwarding DNS server that gives IPv6-only clients AAAA records for IPv4-only names.
+//!
+//! A query's way: a front in [`listen`] hands bytes to the [`service`], which answers from what is known locally
+//! ([`arpa`], [`reverse`]), from the [`cache`], or asks an [`upstream`]. What the cache holds is what upstreams said,
+//! free of any prefix; [`synthesis`] decides on every read what a client is told. Answers that need no synthesis keep
+//! the bytes that the upstream sent.
+//!
+//! [`Config`] and [`Server`] are what a daemon needs; [`Stats`] counts what happens.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod listen;
+mod loops;
+mod server;
+mod stats;
+
+pub use config::{Config, DEFAULT_EXCLUSION, Policy};
+pub use error::{Error, Protocol};
+pub use loops::find_upstream_loop;
+pub use server::{PolicyHandle, Server};
+pub use stats::{Stats, StatsSnapshot};

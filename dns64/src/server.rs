@@ -1,0 +1,80 @@
+//! The running server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, Policy, find_loop};
+use crate::error::Error;
+use crate::listen::{Listeners, bind};
+use crate::stats::Stats;
+
+/// A DNS64 server whose sockets are bound.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Listeners,
+    policy: PolicyHandle,
+    stats: Arc<Stats>,
+}
+
+impl Server {
+    /// Checks the configuration and binds every socket; queries wait in them until [`Self::run`].
+    ///
+    /// Needs to be called on a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// A value that is not allowed, a socket that cannot be bound, or an upstream that is this server itself.
+    #[expect(clippy::unused_async, reason = "sockets register with the runtime that the caller awaits this on")]
+    pub async fn bind(config: Config) -> Result<Self, Error> {
+        config.validate_values()?;
+        let listeners = bind(&config.listen)?;
+        if let Some(error) = find_loop(&config, &listeners.addresses()) {
+            return Err(error);
+        }
+        let policy = PolicyHandle(Arc::new(ArcSwap::from_pointee(config.policy())));
+        Ok(Self { listeners, policy, stats: Arc::default() })
+    }
+
+    /// The addresses that queries are taken on, in the order of the configuration.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.addresses()
+    }
+
+    /// The counters, which live on while the server runs.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// A handle to replace the policy while the server runs.
+    #[must_use]
+    pub fn policy(&self) -> PolicyHandle {
+        self.policy.clone()
+    }
+
+    /// Answers queries until `shutdown` completes.
+    ///
+    /// # Errors
+    /// A listening socket broke.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        shutdown.await;
+        Ok(())
+    }
+}
+
+/// Replaces the policy of a running server; answers after that follow the new one, with the cache intact.
+#[derive(Clone, Debug)]
+pub struct PolicyHandle(pub(crate) Arc<ArcSwap<Policy>>);
+
+impl PolicyHandle {
+    /// Makes `policy` the one in force.
+    pub fn replace(&self, policy: Policy) {
+        self.0.store(Arc::new(policy));
+    }
+
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Policy>> {
+        self.0.load()
+    }
+}

@@ -1,0 +1,100 @@
+//! Counters of what the server does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters since the start; read them with [`Stats::snapshot`].
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($(#[$doc])* pub(crate) $name: Counter,)*
+        }
+
+        /// The counters of [`Stats`] at one moment.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+        pub struct StatsSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// The counters at this moment, each read by itself.
+            #[must_use]
+            pub fn snapshot(&self) -> StatsSnapshot {
+                StatsSnapshot { $($name: self.$name.value(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Queries that came over UDP.
+    queries_udp,
+    /// Queries that came over TCP.
+    queries_tcp,
+    /// AAAA queries answered with synthetic records.
+    answers_synthesised,
+    /// AAAA queries answered with what the upstream said.
+    answers_native,
+    /// Queries of other types answered with what the upstream said.
+    answers_passed,
+    /// Queries answered without asking anybody: `ipv4only.arpa` and names under a prefix's reverse zone.
+    answers_local,
+    /// Queries answered with SERVFAIL because no upstream gave an answer.
+    answers_servfail,
+    /// Queries refused: a type that is not forwarded, or a loop.
+    answers_refused,
+    /// Messages that could not be read as a query, or ask what is not implemented.
+    malformed,
+    /// Queries dropped because too many were under work.
+    dropped_overload,
+    /// UDP answers that were too large and went out truncated.
+    truncated,
+    /// TCP connections closed at once because too many were open.
+    tcp_refused,
+    /// Questions answered from the cache.
+    cache_hits,
+    /// Questions that the cache could not answer.
+    cache_misses,
+    /// Answers removed from the cache before their time to make room.
+    cache_evictions,
+    /// Answers in the cache now.
+    cache_entries,
+    /// Memory of the answers in the cache now, in bytes.
+    cache_bytes,
+    /// Queries sent to upstreams over UDP.
+    upstream_udp,
+    /// Queries sent to upstreams over TCP.
+    upstream_tcp,
+    /// Attempts that ended without any answer in time.
+    upstream_timeouts,
+    /// Attempts that failed otherwise: unreachable, refused connection, unreadable answer.
+    upstream_failures,
+    /// Datagrams from an upstream's address that answer nothing we asked.
+    upstream_mismatched,
+    /// Queries of our own that came back to us through an upstream.
+    upstream_loops,
+}
+
+/// One number that only moves by whole steps, shared between tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn increment(&self) {
+        self.add(1);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
