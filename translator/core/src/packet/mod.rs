@@ -1,15 +1,32 @@
 //! Packets: the buffer, parsing, checksums.
 //!
-//! [`parse`] looks at a packet once, checks every length it relies on, and hands out a [`Parsed`] of offsets and
-//! fields; what comes after does not check again.
+//! [`parse_v6`] and [`parse_v4`] look at a packet once, check every length that translation relies on, and hand out a
+//! [`Parsed`] of offsets and fields.
 
 mod buf;
+pub mod checksum;
 mod offload;
+mod parse;
+
+/// Protocol numbers that translation knows, as in the IPv4 protocol and the IPv6 next header field.
+pub mod protocol_number {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// The IPv6 Fragment header (RFC 8200 §4.5).
+    pub const IPV6_FRAGMENT: u8 = 44;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+}
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use buf::{HEADROOM, PacketBuf};
 pub use offload::{Gso, GsoKind, Offload, PartialChecksum};
+pub use parse::{ParseError, original_datagram, parse_embedded_v4, parse_embedded_v6, parse_v4, parse_v6};
 
 /// The transports that have a BIB of their own (RFC 6146 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +74,8 @@ pub struct Parsed<A> {
     pub header_len: u16,
     /// Bytes of the whole packet by its IP header; what the buffer has beyond is padding and cut off.
     pub total_len: u32,
+    /// Whether an IPv6 packet has a Fragment header, which an atomic fragment has too.
+    pub fragment_header: bool,
     /// Set when the packet is a fragment: an offset or "more fragments" (an atomic fragment is whole, RFC 6946).
     pub fragment: Option<Fragment>,
     /// What the packet carries.
