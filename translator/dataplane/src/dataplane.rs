@@ -1,0 +1,246 @@
+//! The workers together, as their owner sees them.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_utils::CachePadded;
+use nat64_core::{Counters, Timestamp, Translator, Worker as State};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::clock::Clock;
+use crate::device::{Device, DeviceInfo};
+use crate::events::Events;
+use crate::port::Port;
+use crate::queue::Queue;
+use crate::stats::{IoCounters, IoStats};
+use crate::timer::Timer;
+use crate::worker::{Engine, Worker, WorkerError, WorkerFailure};
+
+/// Called from the thread of a worker that failed, once for each. It must not block.
+pub type OnFailure = Arc<dyn Fn(WorkerFailure) + Send + Sync>;
+
+/// What the workers need beside a device and a translator.
+#[derive(Clone)]
+pub struct DataplaneConfig {
+    /// The clock, made together with the translator.
+    pub clock: Clock,
+    /// Events that wait for the daemon, per worker.
+    pub event_capacity: usize,
+    /// Told of a worker that stops without being asked to: a packet path that is broken in part or whole.
+    pub on_failure: OnFailure,
+}
+
+impl DataplaneConfig {
+    /// Events that wait for the daemon, per worker, unless told otherwise.
+    pub const EVENT_CAPACITY: usize = 16 * 1024;
+
+    /// The usual configuration.
+    #[must_use]
+    pub fn new(clock: Clock, on_failure: impl Fn(WorkerFailure) + Send + Sync + 'static) -> Self {
+        Self { clock, event_capacity: Self::EVENT_CAPACITY, on_failure: Arc::new(on_failure) }
+    }
+}
+
+impl fmt::Debug for DataplaneConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataplaneConfig").field("event_capacity", &self.event_capacity).finish_non_exhaustive()
+    }
+}
+
+/// Why the workers could not be started. None of them runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The means to stop them could not be made.
+    #[error("cannot make an eventfd")]
+    Eventfd(#[source] io::Error),
+    /// A thread could not be made.
+    #[error("cannot start the thread of worker {worker}")]
+    Thread {
+        /// The worker's number, from 0.
+        worker: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// The running packet path. Dropping it stops the workers and removes the device.
+#[derive(Debug)]
+pub struct Dataplane {
+    device: DeviceInfo,
+    workers: Workers,
+}
+
+impl Dataplane {
+    /// Starts one worker on each of the device's queues, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(device: Device, translator: Arc<Translator>, config: &DataplaneConfig) -> Result<Self, StartError> {
+        let (device, queues) = device.into_parts();
+        Ok(Self { device, workers: Workers::start(queues, translator, config)? })
+    }
+
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceInfo {
+        &self.device
+    }
+
+    /// The clock that events and sessions are dated by.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.workers.clock
+    }
+
+    /// The translator's counters, by worker.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Arc<Counters>> {
+        self.workers.handles.iter().map(|worker| Arc::clone(&worker.counters)).collect()
+    }
+
+    /// Reads and writes, by worker.
+    #[must_use]
+    pub fn io_stats(&self) -> Vec<IoStats> {
+        self.workers.handles.iter().map(|worker| worker.io.snapshot()).collect()
+    }
+
+    /// The receiving ends of the workers' events, by worker.
+    #[must_use]
+    pub fn events(&self) -> Vec<Events> {
+        self.workers.handles.iter().map(|worker| worker.events.clone()).collect()
+    }
+
+    /// When each worker last began its loop, by worker. A healthy one does at least every second or so.
+    #[must_use]
+    pub fn heartbeats(&self) -> Vec<Timestamp> {
+        self.workers.handles.iter().map(|worker| Timestamp::from_millis(worker.io.heartbeat.value())).collect()
+    }
+
+    /// Stops the workers, waits for them, and removes the device.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+/// What workers share with each other and with their owner.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) timer: CachePadded<Timer>,
+    stopping: AtomicBool,
+    stop_signal: OwnedFd,
+}
+
+impl Shared {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Readable as soon as the workers are to stop.
+    pub(crate) fn stop_signal(&self) -> BorrowedFd<'_> {
+        self.stop_signal.as_fd()
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        // An eventfd that nobody reads takes 2^64 - 2 of these.
+        let _ = rustix::io::write(&self.stop_signal, &1_u64.to_ne_bytes());
+    }
+}
+
+/// All workers, over any kind of queue and engine.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    pub(crate) clock: Clock,
+    pub(crate) handles: Vec<Handle>,
+    shared: Arc<Shared>,
+}
+
+/// What the owner keeps of one worker.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) io: Arc<CachePadded<IoCounters>>,
+    pub(crate) events: Events,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    pub(crate) fn start<Q: Queue, E: Engine>(
+        queues: Vec<Q>,
+        engine: Arc<E>,
+        config: &DataplaneConfig,
+    ) -> Result<Self, StartError> {
+        let stop_signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| StartError::Eventfd(error.into()))?;
+        let shared = Arc::new(Shared { timer: CachePadded::default(), stopping: AtomicBool::new(false), stop_signal });
+        let mut workers = Self { clock: config.clock, handles: Vec::with_capacity(queues.len()), shared };
+        for (index, queue) in queues.into_iter().enumerate() {
+            let handle = workers.start_one(index, queue, Arc::clone(&engine), config)?;
+            workers.handles.push(handle);
+        }
+        Ok(workers)
+    }
+
+    fn start_one<Q: Queue, E: Engine>(
+        &self,
+        index: usize,
+        queue: Q,
+        engine: Arc<E>,
+        config: &DataplaneConfig,
+    ) -> Result<Handle, StartError> {
+        let state = State::new();
+        let counters = Arc::clone(&state.counters);
+        let io = Arc::new(CachePadded::new(IoCounters::default()));
+        let events = Events::new(config.event_capacity);
+        let worker = Worker {
+            index,
+            port: Port::new(queue, Arc::clone(&io)),
+            engine,
+            state,
+            events: events.clone(),
+            clock: config.clock,
+            shared: Arc::clone(&self.shared),
+            buffer: vec![0; Worker::<Q, E>::BUFFER].into_boxed_slice(),
+        };
+        let on_failure = Arc::clone(&config.on_failure);
+        let thread = thread::Builder::new()
+            .name(format!("nat64-{index}"))
+            .spawn(move || supervise(worker, &*on_failure))
+            .map_err(|source| StartError::Thread { worker: index, source })?;
+        Ok(Handle { counters, io, events, thread: Some(thread) })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.stop();
+        for thread in self.handles.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A worker's panic has been reported; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs a worker, and reports how it ended unless it was told to.
+fn supervise<Q: Queue, E: Engine>(mut worker: Worker<Q, E>, on_failure: &(dyn Fn(WorkerFailure) + Send + Sync)) {
+    let index = worker.index;
+    // Nobody sees the worker's state after a panic: it is dropped.
+    let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()));
+    drop(worker);
+    let error = match outcome {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(panic) => WorkerError::Panic(panic_message(&*panic)),
+    };
+    on_failure(WorkerFailure { worker: index, error });
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,142 @@
+//! A queue with what its kernel leaves undone, and with its counters.
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+use nat64_core::Offload;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, Result};
+
+use crate::queue::{Queue, is_transient};
+use crate::segment;
+use crate::stats::IoCounters;
+use crate::vnet_hdr::InvalidOffload;
+
+/// The longest packet that can be read: an IPv6 header and the longest payload that it can tell (RFC 8200 §3), rounded
+/// up to a cache line.
+pub(crate) const MAX_PACKET: usize = 65_600;
+
+/// How long a kernel without room is waited for.
+const ROOM_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// Reads and writes packets, whatever the kernel makes of them. Only errors that end the queue come out.
+#[derive(Debug)]
+pub(crate) struct Port<Q> {
+    pub(crate) queue: Q,
+    pub(crate) counters: Arc<CachePadded<IoCounters>>,
+    scratch: Box<[u8]>,
+    fell_back: bool,
+}
+
+/// What a read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// A packet of this many bytes.
+    Packet(usize, Offload),
+    /// Something unusable, counted.
+    Unusable,
+    /// Nothing waits.
+    Empty,
+}
+
+impl<Q: Queue> Port<Q> {
+    pub(crate) fn new(queue: Q, counters: Arc<CachePadded<IoCounters>>) -> Self {
+        // Translation makes a packet longer at its front.
+        let scratch = vec![0; MAX_PACKET + nat64_core::HEADROOM].into_boxed_slice();
+        Self { queue, counters, scratch, fell_back: false }
+    }
+
+    /// Reads a packet to the start of `buffer`.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Read> {
+        match self.queue.read(buffer) {
+            Ok((len, offload)) => {
+                self.counters.reads.add(1);
+                self.counters.read_bytes.add(len as u64);
+                Ok(Read::Packet(len, offload))
+            }
+            Err(Errno::AGAIN) => Ok(Read::Empty),
+            Err(error) if is_transient(error) => {
+                self.counters.read_errors.add(1);
+                Ok(Read::Unusable)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a packet, in software-made segments if the kernel refuses the whole. One that cannot be written is counted
+    /// and lost.
+    pub(crate) fn write(&mut self, packet: &mut [u8], offload: Offload) -> Result<()> {
+        match self.queue.write(packet, offload) {
+            Ok(()) => self.count_written(packet.len()),
+            Err(Errno::INVAL) if offload.gso.is_some() || offload.checksum.is_some() => {
+                self.write_finished(packet, offload)?;
+            }
+            Err(error) => self.write_again(packet, offload, error)?,
+        }
+        Ok(())
+    }
+
+    fn write_finished(&mut self, packet: &mut [u8], offload: Offload) -> Result<()> {
+        self.counters.software_offloads.add(1);
+        if !std::mem::replace(&mut self.fell_back, true) {
+            tracing::warn!(
+                gso = ?offload.gso.map(|gso| gso.kind),
+                "the kernel refuses a packet with unfinished checksum or segmentation; finishing such packets here, \
+                 which is slower"
+            );
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let outcome =
+            segment::finish(packet, offload, &mut scratch, |part| match self.queue.write(part, Offload::default()) {
+                Ok(()) => {
+                    self.count_written(part.len());
+                    Ok(())
+                }
+                Err(error) => self.write_again(part, Offload::default(), error).map_err(Unfinished::Queue),
+            });
+        self.scratch = scratch;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Unfinished::Queue(error)) => Err(error),
+            Err(Unfinished::Packet) => {
+                self.counters.write_errors.add(1);
+                Ok(())
+            }
+        }
+    }
+
+    /// After a failed write: tries once more if the kernel may have room by then, else gives up on the packet.
+    fn write_again(&mut self, packet: &[u8], offload: Offload, error: Errno) -> Result<()> {
+        let mut outcome = Err(error);
+        if [Errno::AGAIN, Errno::NOBUFS, Errno::NOMEM, Errno::INTR].contains(&error) {
+            self.counters.write_retries.add(1);
+            let mut queue = [PollFd::new(&self.queue, PollFlags::OUT)];
+            // Whatever it says, the write tells.
+            let _ = poll(&mut queue, Some(&ROOM_TIMEOUT));
+            outcome = self.queue.write(packet, offload);
+        }
+        match outcome {
+            Ok(()) => self.count_written(packet.len()),
+            Err(error) if is_transient(error) => self.counters.write_errors.add(1),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn count_written(&self, len: usize) {
+        self.counters.writes.add(1);
+        self.counters.write_bytes.add(len as u64);
+    }
+}
+
+/// Why not all of a packet's segments were written.
+enum Unfinished {
+    Packet,
+    Queue(Errno),
+}
+
+impl From<InvalidOffload> for Unfinished {
+    fn from(_: InvalidOffload) -> Self {
+        Self::Packet
+    }
+}

@@ -1,0 +1,166 @@
+//! A worker: one thread that carries the packets of one queue through the translator.
+
+mod engine;
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nat64_core::{HEADROOM, PacketBuf, Timestamp, Verdict, Worker as State};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::clock::Clock;
+use crate::dataplane::Shared;
+use crate::events::Events;
+use crate::port::{MAX_PACKET, Port, Read};
+use crate::queue::Queue;
+use crate::timer;
+
+pub(crate) use engine::{Engine, Step};
+
+/// Packets between two readings of the clock, at most.
+const BATCH: usize = 64;
+/// Room behind a packet.
+const TAILROOM: usize = 128;
+/// How long an idle worker sleeps; the first one wakes for the timers instead.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The queue cannot be read any more.
+    #[error("cannot read from the TUN device: {0}")]
+    Read(io::Error),
+    /// The queue cannot be written any more.
+    #[error("cannot write to the TUN device: {0}")]
+    Write(io::Error),
+    /// The queue cannot be waited for.
+    #[error("cannot wait for the TUN device: {0}")]
+    Wait(io::Error),
+    /// The device was removed.
+    #[error("the TUN device was removed")]
+    DeviceGone,
+    /// The code is wrong.
+    #[error("panic: {0}")]
+    Panic(String),
+}
+
+/// A worker that stopped without being told to. Its queue is closed, so that the kernel spreads the flows over the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} has stopped: {error}")]
+pub struct WorkerFailure {
+    /// The worker's number, from 0.
+    pub worker: usize,
+    /// What happened.
+    pub error: WorkerError,
+}
+
+/// What one thread owns.
+pub(crate) struct Worker<Q, E> {
+    pub(crate) index: usize,
+    pub(crate) port: Port<Q>,
+    pub(crate) engine: Arc<E>,
+    pub(crate) state: State,
+    pub(crate) events: Events,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) buffer: Box<[u8]>,
+}
+
+impl<Q: Queue, E: Engine> Worker<Q, E> {
+    pub(crate) const BUFFER: usize = HEADROOM + MAX_PACKET + TAILROOM;
+
+    /// Works until told to stop.
+    pub(crate) fn run(&mut self) -> Result<(), WorkerError> {
+        while !self.shared.is_stopping() {
+            let now = self.clock.now();
+            self.port.counters.heartbeat.set(now.as_millis());
+            let drained = self.carry_batch(now)?;
+            let more_due = self.run_timers(now)?;
+            self.hand_over_events();
+            if drained && !more_due {
+                self.wait()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries the packets that wait, but no more than a batch. Returns whether none is left.
+    fn carry_batch(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
+        let mut batch = self.engine.batch(now, &mut self.state);
+        for _ in 0..BATCH {
+            let room = &mut self.buffer[HEADROOM..HEADROOM + MAX_PACKET];
+            match self.port.read(room).map_err(|error| WorkerError::Read(error.into()))? {
+                Read::Packet(len, offload) => {
+                    let mut packet = PacketBuf::new(&mut self.buffer, HEADROOM, len, offload);
+                    match batch.translate(&mut packet) {
+                        Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_) => {
+                            let offload = packet.offload;
+                            self.port
+                                .write(packet.bytes_mut(), offload)
+                                .map_err(|error| WorkerError::Write(error.into()))?;
+                        }
+                        Verdict::Held | Verdict::Dropped(_) => {}
+                    }
+                    write_spill(&mut self.port, batch.worker()).map_err(|error| WorkerError::Write(error.into()))?;
+                }
+                Read::Unusable => {}
+                Read::Empty => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets timers run if it is this worker's turn. Returns whether more is due at once.
+    fn run_timers(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
+        let (engine, state) = (&self.engine, &mut self.state);
+        let more = self.shared.timer.run(now, || engine.expire(now, state));
+        write_spill(&mut self.port, state).map_err(|error| WorkerError::Write(error.into()))?;
+        Ok(more)
+    }
+
+    fn hand_over_events(&mut self) {
+        let counters = &self.port.counters;
+        let lost = self.events.push_all(self.state.events.drain());
+        counters.ring_lost.add(lost);
+        counters.buffer_lost.set(self.state.events.lost());
+        counters.spill_lost.set(self.state.spill.lost());
+    }
+
+    /// Sleeps until a packet, the order to stop, or the next thing to do.
+    fn wait(&self) -> Result<(), WorkerError> {
+        let timeout = if self.index == 0 { timer::INTERVAL } else { IDLE };
+        let timeout = Timespec::try_from(timeout).ok();
+        let stop: BorrowedFd<'_> = self.shared.stop_signal();
+        let mut fds = [PollFd::new(&self.port.queue, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(WorkerError::Wait(error.into())),
+        }
+        let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        let queue = fds[0].revents();
+        if queue.intersects(gone) && !queue.contains(PollFlags::IN) {
+            return Err(WorkerError::DeviceGone);
+        }
+        Ok(())
+    }
+}
+
+impl<Q, E> fmt::Debug for Worker<Q, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+fn write_spill<Q: Queue>(port: &mut Port<Q>, state: &mut State) -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    state.spill.drain(|packet, offload| {
+        if outcome.is_ok() {
+            outcome = port.write(packet, offload);
+        }
+    });
+    outcome
+}
