@@ -1,0 +1,85 @@
+//! DNS64 as a client sees it, with and without the translator beside it.
+
+use std::time::Duration;
+
+use crate::support::{Daemon, GATEWAY, Lab, Running, SERVER, Topology, under_pref64};
+
+const WEB6: &str = "64:ff9b:1::c633:640a";
+
+#[test]
+fn dig_finds_what_the_zone_holds_and_what_dns64_makes_of_it() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6], "synthesised");
+    assert_eq!(dig(&lab, "AAAA legacy.example +tcp"), [WEB6], "synthesised, over TCP");
+    assert_eq!(dig(&lab, "AAAA alias.example"), ["www.example.", "legacy.example.", WEB6], "along a CNAME chain");
+    assert_eq!(dig(&lab, "AAAA dual.example"), ["2001:db8:ffff::10"], "its own address");
+    assert_eq!(dig(&lab, "A legacy.example"), ["198.51.100.10"]);
+    assert_eq!(dig(&lab, "MX example"), ["10 mail.example."]);
+    assert_eq!(dig(&lab, "TXT text.example"), ["\"nothing to translate\""]);
+    assert_eq!(dig(&lab, &format!("-x {WEB6}")).last().map(String::as_str), Some("legacy.example."));
+    assert_eq!(dig(&lab, "-x 198.51.100.10"), ["legacy.example."]);
+    assert_eq!(dig(&lab, "AAAA many.example").len(), 2, "an address for each A");
+}
+
+#[test]
+fn a_name_that_does_not_exist_stays_so_and_one_without_addresses_has_none() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    let missing = lab.client.check(&format!("dig @{GATEWAY} AAAA missing.example"));
+    assert!(missing.contains("status: NXDOMAIN"), "{missing}");
+    let empty = lab.client.check(&format!("dig @{GATEWAY} AAAA text.example"));
+    assert!(empty.contains("status: NOERROR") && empty.contains("ANSWER: 0"), "{empty}");
+}
+
+#[test]
+fn a_client_discovers_the_prefix_by_ipv4only_arpa() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    let mut found = dig(&lab, "AAAA ipv4only.arpa");
+    found.sort();
+    assert_eq!(found, ["64:ff9b:1::c000:aa", "64:ff9b:1::c000:ab"], "RFC 7050 §2.2");
+}
+
+#[test]
+fn curl_fetches_by_name() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    let web = lab.web_server();
+    std::fs::write(web.root().join("index.html"), "hello").expect("the lab directory is writable");
+    lab.resolve_names_at_gateway();
+    assert_eq!(lab.client.check("curl -sS --fail --max-time 8 http://legacy.example/"), "hello");
+    assert_eq!(lab.client.check("curl -sS --fail --max-time 8 http://alias.example/"), "hello");
+}
+
+#[test]
+fn dns64_works_without_the_translator() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _names = lab.name_server();
+    let nat64 = lab.nat64(&format!("pref64 = \"64:ff9b:1::/96\"\n[dns64]\nupstreams = [\"{SERVER}\"]\n"));
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+    let links = lab.gateway.ip("-o link");
+    assert!(!links.contains("nat64"), "a device without a translator:\n{links}");
+    nat64.stop();
+}
+
+#[test]
+fn the_translator_works_without_dns64() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _nat64 = lab.nat64(&Lab::translator());
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    let said = lab.client.run(&format!("dig +tries=1 +time=2 @{GATEWAY} AAAA legacy.example"), PATIENCE).failed();
+    assert!(said.stdout.contains("refused"), "{said}");
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn with_dns64(lab: &Lab) -> (Running, Daemon<'_>) {
+    let names = lab.name_server();
+    (names, lab.nat64(&format!("{}[dns64]\nupstreams = [\"{SERVER}\"]\n", Lab::translator())))
+}
+
+fn dig(lab: &Lab, question: &str) -> Vec<String> {
+    let said = lab.client.check(&format!("dig +short +tries=2 +time=3 @{GATEWAY} {question}"));
+    said.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,45 @@
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, thread};
+
+/// Programs that the tests run; `netns-scripts/test.sh` installs their packages.
+const TOOLS: [&str; 11] =
+    ["ip", "curl", "dig", "ethtool", "iperf3", "nft", "nginx", "nsd", "ping", "setpriv", "traceroute"];
+
+/// Says on stderr why this test cannot run here, if it cannot. Past the harness's capture, so that a passing run shows it.
+pub(crate) fn skips_this_test() -> bool {
+    static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
+    let Some(reason) = OBSTACLE.get_or_init(obstacle) else { return false };
+    let line = match thread::current().name() {
+        Some(test) if test != "main" => format!("skipped: {reason} ({test})\n"),
+        _ => format!("skipped: {reason}\n"),
+    };
+    // One write, so that lines of parallel tests do not mix. A closed stderr is no reason to fail.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    true
+}
+
+fn obstacle() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root for network namespaces".to_owned());
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("needs /dev/net/tun".to_owned());
+    }
+    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !is_installed(tool)).collect();
+    if !missing.is_empty() {
+        return Some(format!("needs {} (netns-scripts/test.sh installs what is missing)", missing.join(", ")));
+    }
+    match Command::new("unshare").args(["--net", "--mount", "true"]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("cannot make namespaces here: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Some(format!("cannot run unshare: {error}")),
+    }
+}
+
+fn is_installed(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+}

@@ -1,0 +1,23 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+const POLL: Duration = Duration::from_millis(15);
+
+/// Polls `condition` until it holds; panics, naming `what`, when it did not within `deadline`.
+pub(crate) fn eventually(what: &str, deadline: Duration, condition: impl FnMut() -> bool) {
+    assert!(holds_within(deadline, condition), "waited {deadline:?} in vain for: {what}");
+}
+
+/// Polls `condition` until it holds or `deadline` has passed.
+pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(POLL);
+    }
+}
