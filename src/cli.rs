@@ -1,0 +1,123 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{DEFAULT_SOCKET, Overrides};
+
+/// Stateful NAT64 and DNS64: lets hosts that have only IPv6 reach the IPv4 Internet, by name.
+#[derive(Debug, Parser)]
+#[command(name = "nat64", version, max_term_width = 100, after_help = EXAMPLES, propagate_version = false)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nat64 run --pool4 192.0.2.1 --dns-upstream 192.0.2.53
+  nat64 check /etc/nat64/nat64.toml
+  nat64 status";
+
+const RUN: &str = "\
+Translate packets and answer DNS queries until stopped by SIGTERM or SIGINT.
+
+Creates its network device, routes and forwarding settings, says what it did, and undoes all of it when it stops. Without \
+--config, /etc/nat64/nat64.toml is read if it exists and neither --pool4 nor --dns-upstream is given.";
+
+const CHECK: &str = "\
+Check a configuration and print it with every default written out.
+
+The effective configuration goes to standard output, as a file that can be used in place of the one checked. What is wrong \
+goes to standard error as FILE:LINE:COLUMN: MESSAGE, with exit status 1. Nothing is changed, and no privilege is needed.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Translate packets and answer DNS queries until stopped by SIGTERM or SIGINT
+    #[command(long_about = RUN)]
+    Run(RunArgs),
+    /// Check a configuration and print it with every default written out
+    #[command(long_about = CHECK)]
+    Check(CheckArgs),
+    /// Show what the running daemon does, on one screen
+    Status(QueryArgs),
+    /// List the sessions: who inside talks to whom outside
+    Sessions(QueryArgs),
+    /// List the mappings (BIB): which pool address and port belong to whom inside
+    Mappings(QueryArgs),
+    /// Print the version of this program
+    Version(VersionArgs),
+}
+
+/// `nat64 run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Values that replace those of the file.
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+/// `nat64 check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Configuration file [default: /etc/nat64/nat64.toml if it exists]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Values that replace those of the file.
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+/// Options of the commands that ask the running daemon.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Print JSON: one object, or one per line for listings
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Unix socket of the running daemon
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) control_socket: PathBuf,
+}
+
+/// `nat64 version`
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// The help of every command, one after the other.
+    fn all_help() -> String {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            let help = sub.render_long_help();
+            text.push_str(&format!("\n==== {}\n{help}", sub.get_name()));
+        }
+        text
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_reads_well() {
+        insta::assert_snapshot!(all_help());
+    }
+}

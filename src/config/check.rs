@@ -1,0 +1,217 @@
+//! The rules between values. Rules of single values are in their types.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::Ipv4Net;
+use nat64_core::Policy;
+use nat64_core::policy::PoolRange;
+use pref64::special;
+
+use super::file::{Dns64Section, File, TranslatorSection};
+use super::place::{Located, Problem};
+use super::value::{Auto, Endpoint, PoolEntry};
+
+/// Checks `file` and writes the switches of both halves into it.
+///
+/// # Errors
+/// The first rule that is broken.
+pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
+    let translator = switch(&file.translator.enabled, !file.translator.pool4.is_empty());
+    let dns64 = switch(&file.dns64.enabled, !file.dns64.upstreams.is_empty());
+    if !translator.value && !dns64.value {
+        return Err(Problem::general(
+            "nothing to do: translator and DNS64 are both off; set translator.pool4 (or give --pool4) to switch the \
+             translator on, dns64.upstreams (or --dns-upstream) for DNS64",
+        ));
+    }
+    prefixes(file)?;
+    if translator.value {
+        pool(&translator, &file.translator)?;
+        sources(&file.translator)?;
+    }
+    if dns64.value {
+        listeners(&file.dns64)?;
+        upstreams(&dns64, &file.dns64)?;
+    }
+    if translator.value && dns64.value {
+        upstreams_outside_pool(file)?;
+    }
+    file.translator.enabled = Some(translator);
+    file.dns64.enabled = Some(dns64);
+    Ok(())
+}
+
+fn switch(written: &Option<Located<bool>>, otherwise: bool) -> Located<bool> {
+    written.clone().unwrap_or_else(|| Located::default(otherwise))
+}
+
+fn prefixes(file: &File) -> Result<(), Problem> {
+    if file.pref64.is_empty() {
+        return Err(Problem::general(
+            "pref64 is an empty list; give at least one prefix, for example \"64:ff9b::/96\"",
+        ));
+    }
+    for (index, one) in file.pref64.0.iter().enumerate() {
+        for other in &file.pref64.0[..index] {
+            let (new, old) = (one.value.0.net(), other.value.0.net());
+            if new.contains(&old) || old.contains(&new) {
+                let message =
+                    format!("the prefixes `{new}` and `{old}` overlap; each address may be under one prefix only");
+                return Err(one.problem(message).also(other, "the other prefix is here"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pool(switch: &Located<bool>, section: &TranslatorSection) -> Result<(), Problem> {
+    if section.pool4.is_empty() {
+        return Err(switch.problem(
+            "the translator is on but translator.pool4 is empty; give the IPv4 addresses that it owns, for example \
+             pool4 = [\"192.0.2.1\"], or switch it off",
+        ));
+    }
+    let mut addresses: u64 = 0;
+    for (index, entry) in section.pool4.0.iter().enumerate() {
+        let range = pool_range(&entry.value, section);
+        if let Some((address, what)) = unusable(&range) {
+            return Err(entry.problem(format!(
+                "the pool address {address} is {what}; allowed are unicast addresses outside of 0.0.0.0/8, 127.0.0.0/8, \
+                 169.254.0.0/16, 224.0.0.0/4 and 240.0.0.0/4"
+            )));
+        }
+        let overlapping =
+            section.pool4.0[..index].iter().find(|other| range.overlaps(&pool_range(&other.value, section)));
+        if let Some(other) = overlapping {
+            let (new, old) = (entry.value.addresses, other.value.addresses);
+            let message = format!(
+                "the pool entries `{new}` and `{old}` overlap; an address may be in two entries only with different ports"
+            );
+            return Err(entry.problem(message).also(other, "the other entry is here"));
+        }
+        addresses += range.addresses();
+        if addresses > Policy::MAX_POOL_ADDRESSES {
+            return Err(entry.problem(format!(
+                "with this entry the pool has {addresses} addresses; allowed are {} in all",
+                Policy::MAX_POOL_ADDRESSES
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The entry as the translator takes it.
+pub(crate) fn pool_range(entry: &PoolEntry, section: &TranslatorSection) -> PoolRange {
+    let ports = entry.ports.unwrap_or(section.ports.value);
+    PoolRange {
+        first: entry.addresses.first,
+        last: entry.addresses.last,
+        first_port: ports.first,
+        last_port: ports.last,
+    }
+}
+
+/// An address of the range that no packet can be sent from, and what it is.
+fn unusable(range: &PoolRange) -> Option<(Ipv4Addr, &'static str)> {
+    const UNUSABLE: [(Ipv4Net, &str); 5] = [
+        (Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8), "of this network (0.0.0.0/8)"),
+        (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), "a loopback address"),
+        (Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16), "a link-local address"),
+        (Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4), "a multicast address"),
+        (Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4), "a reserved address"),
+    ];
+    UNUSABLE
+        .into_iter()
+        .filter(|(net, _)| range.first <= net.broadcast() && net.network() <= range.last)
+        .map(|(net, what)| (range.first.max(net.network()), what))
+        .next()
+}
+
+fn sources(section: &TranslatorSection) -> Result<(), Problem> {
+    let errors = &section.icmp_errors;
+    if let Auto::Fixed(source) = errors.source4.value
+        && !special::is_routable_unicast(source)
+    {
+        return Err(errors
+            .source4
+            .problem(format!("{source} cannot be a source; allowed is a unicast address or \"auto\"")));
+    }
+    if let Auto::Fixed(source) = errors.source6.value
+        && (source.is_multicast() || source.is_loopback() || source.is_unspecified() || source.is_unicast_link_local())
+    {
+        let message = format!("{source} cannot be a source; allowed is a routable unicast address or \"auto\"");
+        return Err(errors.source6.problem(message));
+    }
+    Ok(())
+}
+
+fn listeners(section: &Dns64Section) -> Result<(), Problem> {
+    if section.listen.is_empty() {
+        return Err(Problem::general(
+            "dns64.listen is an empty list; give at least one address, for example \"[::]:53\"",
+        ));
+    }
+    for (index, one) in section.listen.0.iter().enumerate() {
+        if one.value.0.ip().is_multicast() {
+            return Err(one.problem(format!("`{}` is multicast; listen on a unicast address or on [::]", one.value)));
+        }
+        if let Some(other) = section.listen.0[..index].iter().find(|other| other.value == one.value) {
+            let message = format!("`{}` is listed twice; once is enough", one.value);
+            return Err(one.problem(message).also(other, "the other one is here"));
+        }
+    }
+    Ok(())
+}
+
+fn upstreams(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Problem> {
+    if section.upstreams.is_empty() {
+        return Err(switch.problem(
+            "DNS64 is on but dns64.upstreams is empty; give the address of at least one recursive resolver, for example \
+             upstreams = [\"192.0.2.53\"], or switch it off",
+        ));
+    }
+    for upstream in &section.upstreams.0 {
+        let (address, port) = (upstream.value.0.ip(), upstream.value.0.port());
+        if address.is_multicast() || address.is_unspecified() || port == 0 {
+            let message = format!(
+                "`{}` cannot be asked; allowed is a unicast address with a port from 1 to 65535",
+                upstream.value
+            );
+            return Err(upstream.problem(message));
+        }
+    }
+    upstream_loop(section, &[]).map_or(Ok(()), Err)
+}
+
+/// The first upstream that is this server itself, on a host that has the addresses `host`.
+pub(crate) fn upstream_loop(section: &Dns64Section, host: &[IpAddr]) -> Option<Problem> {
+    let sockets = |endpoints: &[Located<Endpoint>]| -> Vec<SocketAddr> {
+        endpoints.iter().map(|endpoint| endpoint.value.0).collect()
+    };
+    let (upstream, listen) =
+        dns64::find_upstream_loop(&sockets(&section.upstreams.0), &sockets(&section.listen.0), host)?;
+    let message = format!(
+        "the upstream `{upstream}` is this server itself, which listens on `{listen}`; give a resolver elsewhere, or \
+         listen on other addresses"
+    );
+    let upstream = section.upstreams.0.iter().find(|located| located.value.0 == upstream)?;
+    let listen = section.listen.0.iter().find(|located| located.value.0 == listen)?;
+    Some(upstream.problem(message).also(listen, "it listens here"))
+}
+
+/// An upstream in the pool would be asked through the translator, which has no mapping for it.
+fn upstreams_outside_pool(file: &File) -> Result<(), Problem> {
+    for upstream in &file.dns64.upstreams.0 {
+        let IpAddr::V4(address) = upstream.value.0.ip().to_canonical() else { continue };
+        let entry = file.translator.pool4.0.iter().find(|entry| {
+            let range = entry.value.addresses;
+            (range.first..=range.last).contains(&address)
+        });
+        if let Some(entry) = entry {
+            let message =
+                format!("the upstream {address} is in the translator's pool, so that queries would come back to us");
+            return Err(upstream.problem(message).also(entry, "it is in this pool entry"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The file as it is written: every key with its type, range and default.
+//!
+//! Serialising a [`File`] gives a file with the same meaning, which is what `nat64 check` prints.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use clap::ValueEnum;
+use nat64_core::policy::{Limits, MtuPolicy, Timers};
+use pref64::Pref64;
+use serde::{Deserialize, Serialize};
+
+use super::place::Located;
+use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
+use super::value::{Auto, Endpoint, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix};
+
+/// Where the control socket is when nobody says otherwise.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/nat64/nat64.sock";
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct File {
+    pub(crate) pref64: Many<Prefix>,
+    pub(crate) wkp_allow_private: bool,
+    pub(crate) translator: TranslatorSection,
+    pub(crate) device: DeviceSection,
+    pub(crate) dns64: Dns64Section,
+    pub(crate) control: ControlSection,
+    pub(crate) log: LogSection,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            pref64: Many::default([Prefix(Pref64::WELL_KNOWN)]),
+            wkp_allow_private: false,
+            translator: TranslatorSection::default(),
+            device: DeviceSection::default(),
+            dns64: Dns64Section::default(),
+            control: ControlSection::default(),
+            log: LogSection::default(),
+        }
+    }
+}
+
+/// `[translator]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct TranslatorSection {
+    pub(crate) enabled: Option<Located<bool>>,
+    pub(crate) pool4: Many<PoolEntry>,
+    pub(crate) ports: Located<PortRange>,
+    pub(crate) subscriber_prefix_length: Number<48, 128>,
+    pub(crate) filtering: Filtering,
+    pub(crate) hairpinning: bool,
+    pub(crate) reset_unknown_tcp: bool,
+    pub(crate) workers: Number<0, 256>,
+    pub(crate) timers: TimersSection,
+    pub(crate) limits: LimitsSection,
+    pub(crate) mtu: MtuSection,
+    pub(crate) header: HeaderSection,
+    pub(crate) icmp_errors: IcmpErrorsSection,
+}
+
+impl Default for TranslatorSection {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            pool4: Many::default([]),
+            ports: Located::default(PortRange::ALL),
+            subscriber_prefix_length: Number::new(128),
+            filtering: Filtering::default(),
+            hairpinning: true,
+            reset_unknown_tcp: true,
+            workers: Number::new(0),
+            timers: TimersSection::default(),
+            limits: LimitsSection::default(),
+            mtu: MtuSection::default(),
+            header: HeaderSection::default(),
+            icmp_errors: IcmpErrorsSection::default(),
+        }
+    }
+}
+
+/// One second to thirty days.
+type Timer = Lifetime<1000, 2_592_000_000>;
+
+/// `[translator.timers]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct TimersSection {
+    pub(crate) udp: Timer,
+    pub(crate) tcp_established: Timer,
+    pub(crate) tcp_transitory: Timer,
+    pub(crate) tcp_incoming_syn: Timer,
+    pub(crate) icmp: Timer,
+    pub(crate) fragment: Timer,
+    pub(crate) port_quarantine: Lifetime<0, 3_600_000>,
+}
+
+impl Default for TimersSection {
+    fn default() -> Self {
+        let core = Timers::default();
+        Self {
+            udp: Timer::new(core.udp),
+            tcp_established: Timer::new(core.tcp_established),
+            tcp_transitory: Timer::new(core.tcp_transitory),
+            tcp_incoming_syn: Timer::new(core.tcp_incoming_syn),
+            icmp: Timer::new(core.icmp),
+            fragment: Timer::new(core.fragment),
+            port_quarantine: Lifetime::new(core.port_quarantine),
+        }
+    }
+}
+
+/// `[translator.limits]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct LimitsSection {
+    pub(crate) sessions: Number<1, { Limits::MOST }>,
+    pub(crate) mappings: Number<1, { Limits::MOST }>,
+    pub(crate) sessions_per_subscriber: Number<0, { Limits::MOST }>,
+    pub(crate) mappings_per_subscriber: Number<0, { Limits::MOST }>,
+    pub(crate) fragments: Number<0, 1_000_000>,
+    pub(crate) fragment_bytes: Number<0, 0xffff_ffff>,
+    pub(crate) stored_syns: Number<0, 1_000_000>,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let core = Limits::default();
+        Self {
+            sessions: Number::new(core.sessions.into()),
+            mappings: Number::new(core.mappings.into()),
+            sessions_per_subscriber: Number::new(core.sessions_per_subscriber.unwrap_or(0).into()),
+            mappings_per_subscriber: Number::new(core.mappings_per_subscriber.unwrap_or(0).into()),
+            fragments: Number::new(core.fragments.into()),
+            fragment_bytes: Number::new(core.fragment_bytes.into()),
+            stored_syns: Number::new(core.stored_syns.into()),
+        }
+    }
+}
+
+/// `[translator.mtu]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct MtuSection {
+    pub(crate) lowest_ipv6: Number<1280, 65535>,
+    pub(crate) tcp_mss_clamp: MssClamp,
+}
+
+impl Default for MtuSection {
+    fn default() -> Self {
+        Self { lowest_ipv6: Number::new(MtuPolicy::default().lowest_ipv6.into()), tcp_mss_clamp: MssClamp::Off }
+    }
+}
+
+/// `[translator.header]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct HeaderSection {
+    pub(crate) copy_traffic_class: bool,
+    pub(crate) flow_label: FlowLabel,
+    pub(crate) udp_zero_checksum: UdpZeroChecksum,
+}
+
+impl Default for HeaderSection {
+    fn default() -> Self {
+        Self { copy_traffic_class: true, flow_label: FlowLabel::Zero, udp_zero_checksum: UdpZeroChecksum::Compute }
+    }
+}
+
+/// `[translator.icmp-errors]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct IcmpErrorsSection {
+    pub(crate) send: bool,
+    pub(crate) rate: Number<1, 1_000_000>,
+    pub(crate) source6: Located<Auto<Ipv6Addr>>,
+    pub(crate) source4: Located<Auto<Ipv4Addr>>,
+}
+
+impl Default for IcmpErrorsSection {
+    fn default() -> Self {
+        Self {
+            send: true,
+            rate: Number::new(100),
+            source6: Located::default(Auto::Auto),
+            source4: Located::default(Auto::Auto),
+        }
+    }
+}
+
+/// `[device]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct DeviceSection {
+    pub(crate) name: DeviceName,
+    pub(crate) offload: bool,
+    pub(crate) mtu: Number<1280, 65535>,
+    pub(crate) routes: bool,
+    pub(crate) proxy_arp: bool,
+}
+
+impl Default for DeviceSection {
+    fn default() -> Self {
+        Self {
+            name: "nat64".parse().unwrap_or_else(|error: String| unreachable!("{error}")),
+            offload: true,
+            mtu: Number::new(65535),
+            routes: true,
+            proxy_arp: true,
+        }
+    }
+}
+
+/// `[dns64]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct Dns64Section {
+    pub(crate) enabled: Option<Located<bool>>,
+    pub(crate) listen: Many<Endpoint>,
+    pub(crate) upstreams: Many<Endpoint>,
+    pub(crate) timeout: Lifetime<10, 60_000>,
+    pub(crate) attempts: Number<1, 16>,
+    pub(crate) deadline: Lifetime<10, 300_000>,
+    pub(crate) exclude_aaaa: Many<Ipv6Range>,
+    pub(crate) cache_entries: Number<0, 100_000_000>,
+    pub(crate) cache_bytes: Number<0, { 1 << 40 }>,
+    pub(crate) max_ttl: Lifetime<0, 604_800_000>,
+    pub(crate) max_negative_ttl: Lifetime<0, 604_800_000>,
+    pub(crate) max_in_flight: Number<1, 1_000_000>,
+    pub(crate) tcp_connections: Number<1, 1_000_000>,
+    pub(crate) tcp_idle: Lifetime<100, 3_600_000>,
+}
+
+impl Default for Dns64Section {
+    fn default() -> Self {
+        let crate_default = dns64::Config::new(Vec::new(), Vec::new());
+        Self {
+            enabled: None,
+            listen: Many::default([Endpoint(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 53)))]),
+            upstreams: Many::default([]),
+            timeout: Lifetime::new(crate_default.timeout),
+            attempts: Number::new(crate_default.attempts.into()),
+            deadline: Lifetime::new(crate_default.deadline),
+            exclude_aaaa: Many::default([Ipv6Range(dns64::DEFAULT_EXCLUSION)]),
+            cache_entries: Number::new(crate_default.cache_entries as u64),
+            cache_bytes: Number::new(crate_default.cache_bytes as u64),
+            max_ttl: Lifetime::new(crate_default.max_ttl),
+            max_negative_ttl: Lifetime::new(crate_default.max_negative_ttl),
+            max_in_flight: Number::new(crate_default.max_in_flight as u64),
+            tcp_connections: Number::new(crate_default.tcp_connections as u64),
+            tcp_idle: Lifetime::new(crate_default.tcp_idle),
+        }
+    }
+}
+
+/// `[control]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct ControlSection {
+    pub(crate) socket: SocketPath,
+}
+
+impl Default for ControlSection {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.parse().unwrap_or_else(|error: String| unreachable!("{error}")) }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct LogSection {
+    pub(crate) level: LogLevel,
+    pub(crate) format: LogFormat,
+}
+
+/// `translator.filtering`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Filtering {
+    #[default]
+    EndpointIndependent,
+    AddressDependent,
+}
+
+/// `translator.header.flow-label`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FlowLabel {
+    Zero,
+    Hash,
+}
+
+/// `translator.header.udp-zero-checksum`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UdpZeroChecksum {
+    Compute,
+    Drop,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogLevel {
+    /// Only what stops the daemon
+    Error,
+    /// Also what an operator should look at
+    Warn,
+    /// Also what the daemon did to the system, start and stop
+    #[default]
+    Info,
+    /// Also details, with users' addresses
+    Debug,
+    /// Everything, packets included
+    Trace,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}

@@ -1,0 +1,254 @@
+//! What the daemon works with: the checked configuration in the types of the crates that do the work.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use nat64_core::Policy;
+use nat64_core::policy::{ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MtuPolicy, Timers, UdpZeroChecksum};
+use pref64::WellKnownPolicy;
+
+use super::check::{self, pool_range};
+use super::file::{self, Dns64Section, File, TranslatorSection};
+use super::place::{ConfigError, Problem, Source};
+use super::value::{Auto, MssClamp};
+use super::{LogFormat, LogLevel};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What the translator does; none if it is off. Source addresses of errors that are found out at start are unset.
+    pub(crate) policy: Option<Policy>,
+    /// Whether [`ErrorPolicy::source6`] is to be found out.
+    pub(crate) find_source6: bool,
+    /// Whether [`ErrorPolicy::source4`] is to be found out.
+    pub(crate) find_source4: bool,
+    /// Queues and threads of the translator; 0 means one per CPU.
+    pub(crate) workers: u16,
+    /// The translator's network device.
+    pub(crate) device: DeviceSettings,
+    /// What DNS64 does; none if it is off.
+    pub(crate) dns64: Option<dns64::Config>,
+    /// The control socket.
+    pub(crate) socket: PathBuf,
+    /// The least severity that is logged.
+    pub(crate) log_level: LogLevel,
+    /// How log lines look.
+    pub(crate) log_format: LogFormat,
+    file: File,
+    source: Source,
+}
+
+/// The translator's network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceSettings {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether super-packets and partial checksums are asked for.
+    pub(crate) offload: bool,
+    /// Its MTU in bytes.
+    pub(crate) mtu: u16,
+    /// Whether routes, addresses and sysctls are set up.
+    pub(crate) routes: bool,
+    /// Whether ARP is answered for pool addresses inside a connected subnet.
+    pub(crate) proxy_arp: bool,
+}
+
+/// One of the host's addresses, and the interface that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostAddress {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// The interface's name.
+    pub(crate) interface: String,
+}
+
+impl Settings {
+    /// Checks `file` and converts it.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with its place.
+    pub(crate) fn new(mut file: File, source: Source) -> Result<Self, ConfigError> {
+        check::check(&mut file).map_err(|problem| source.error(&problem))?;
+        let is_on = |switch: &Option<super::place::Located<bool>>| switch.as_ref().is_some_and(|on| on.value);
+        let policy = is_on(&file.translator.enabled).then(|| policy(&file));
+        if let Some(policy) = &policy {
+            policy.check().map_err(|error| source.error(&Problem::general(error.to_string())))?;
+        }
+        let dns64 = is_on(&file.dns64.enabled).then(|| dns64(&file));
+        let errors = &file.translator.icmp_errors;
+        Ok(Self {
+            policy,
+            find_source6: errors.send && errors.source6.value == Auto::Auto,
+            find_source4: errors.send && errors.source4.value == Auto::Auto,
+            workers: file.translator.workers.to(),
+            device: DeviceSettings {
+                name: file.device.name.as_str().to_owned(),
+                offload: file.device.offload,
+                mtu: file.device.mtu.to(),
+                routes: file.device.routes,
+                proxy_arp: file.device.proxy_arp,
+            },
+            dns64,
+            socket: file.control.socket.as_path().to_owned(),
+            log_level: file.log.level,
+            log_format: file.log.format,
+            file,
+            source,
+        })
+    }
+
+    /// The file that was read, if one was.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.source.path.as_deref()
+    }
+
+    /// The whole configuration as a file of the same meaning, defaults written out.
+    ///
+    /// # Errors
+    /// None that a checked configuration can cause; the serialiser's type has one.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(&self.file)
+    }
+
+    /// Checks what depends on the addresses of the host.
+    ///
+    /// # Errors
+    /// A pool address that the host has itself, or an upstream that is us.
+    pub(crate) fn check_host(&self, host: &[HostAddress]) -> Result<(), ConfigError> {
+        let problem = self.pool_address_of_host(host).or_else(|| {
+            let addresses: Vec<IpAddr> = host.iter().map(|own| own.address).collect();
+            self.dns64.as_ref().and_then(|_| check::upstream_loop(&self.file.dns64, &addresses))
+        });
+        problem.map_or(Ok(()), |problem| Err(self.source.error(&problem)))
+    }
+
+    fn pool_address_of_host(&self, host: &[HostAddress]) -> Option<Problem> {
+        self.policy.as_ref()?;
+        host.iter().find_map(|own| {
+            let IpAddr::V4(address) = own.address else { return None };
+            let entry = self.file.translator.pool4.0.iter().find(|entry| {
+                let range = entry.value.addresses;
+                (range.first..=range.last).contains(&address)
+            })?;
+            Some(entry.problem(format!(
+                "the pool address {address} is assigned to this host's interface {}; sharing an address with the host is \
+                 not available yet, so give an address that is routed here and assigned to nobody, or remove it there",
+                own.interface
+            )))
+        })
+    }
+}
+
+fn well_known(file: &File) -> WellKnownPolicy {
+    if file.wkp_allow_private { WellKnownPolicy::AllowPrivate } else { WellKnownPolicy::Strict }
+}
+
+fn policy(file: &File) -> Policy {
+    let section = &file.translator;
+    Policy {
+        prefixes: file.pref64.values().map(|prefix| prefix.0).collect(),
+        well_known: well_known(file),
+        pool: section.pool4.values().map(|entry| pool_range(entry, section)).collect(),
+        subscriber_length: section.subscriber_prefix_length.to(),
+        timers: timers(section),
+        limits: limits(section),
+        filtering: match section.filtering {
+            file::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
+            file::Filtering::AddressDependent => Filtering::AddressDependent,
+        },
+        hairpinning: section.hairpinning,
+        reset_unknown_tcp: section.reset_unknown_tcp,
+        mtu: mtu(section),
+        header: header(section),
+        errors: errors(section),
+    }
+}
+
+const fn timers(section: &TranslatorSection) -> Timers {
+    let timers = &section.timers;
+    Timers {
+        udp: timers.udp.value(),
+        tcp_established: timers.tcp_established.value(),
+        tcp_transitory: timers.tcp_transitory.value(),
+        tcp_incoming_syn: timers.tcp_incoming_syn.value(),
+        icmp: timers.icmp.value(),
+        fragment: timers.fragment.value(),
+        port_quarantine: timers.port_quarantine.value(),
+    }
+}
+
+fn limits(section: &TranslatorSection) -> Limits {
+    let limits = &section.limits;
+    let unless_zero = |value: u32| (value > 0).then_some(value);
+    Limits {
+        sessions: limits.sessions.to(),
+        mappings: limits.mappings.to(),
+        sessions_per_subscriber: unless_zero(limits.sessions_per_subscriber.to()),
+        mappings_per_subscriber: unless_zero(limits.mappings_per_subscriber.to()),
+        fragments: limits.fragments.to(),
+        fragment_bytes: limits.fragment_bytes.to(),
+        stored_syns: limits.stored_syns.to(),
+    }
+}
+
+fn mtu(section: &TranslatorSection) -> MtuPolicy {
+    let lowest_ipv6 = section.mtu.lowest_ipv6.to();
+    let clamp_mss_to_ipv6_mtu = match section.mtu.tcp_mss_clamp {
+        MssClamp::Off => None,
+        MssClamp::ToLowest => Some(lowest_ipv6),
+        MssClamp::To(mtu) => Some(mtu),
+    };
+    MtuPolicy { lowest_ipv6, clamp_mss_to_ipv6_mtu }
+}
+
+const fn header(section: &TranslatorSection) -> HeaderPolicy {
+    HeaderPolicy {
+        copy_traffic_class: section.header.copy_traffic_class,
+        flow_label: match section.header.flow_label {
+            file::FlowLabel::Zero => FlowLabel::Zero,
+            file::FlowLabel::Hash => FlowLabel::Hash,
+        },
+        udp_zero_checksum: match section.header.udp_zero_checksum {
+            file::UdpZeroChecksum::Compute => UdpZeroChecksum::Compute,
+            file::UdpZeroChecksum::Drop => UdpZeroChecksum::Drop,
+        },
+    }
+}
+
+fn errors(section: &TranslatorSection) -> ErrorPolicy {
+    let errors = &section.icmp_errors;
+    ErrorPolicy {
+        send: errors.send,
+        rate: errors.rate.to(),
+        source6: match errors.source6.value {
+            Auto::Auto => None,
+            Auto::Fixed(source) => Some(source),
+        },
+        source4: match errors.source4.value {
+            Auto::Auto => None,
+            Auto::Fixed(source) => Some(source),
+        },
+    }
+}
+
+fn dns64(file: &File) -> dns64::Config {
+    let section: &Dns64Section = &file.dns64;
+    dns64::Config {
+        listen: section.listen.values().map(|endpoint| endpoint.0).collect(),
+        upstreams: section.upstreams.values().map(|endpoint| endpoint.0).collect(),
+        prefixes: file.pref64.values().map(|prefix| prefix.0).collect(),
+        well_known: well_known(file),
+        exclude_aaaa: section.exclude_aaaa.values().map(|range| range.0).collect(),
+        timeout: section.timeout.value(),
+        attempts: section.attempts.to(),
+        deadline: section.deadline.value(),
+        cache_entries: section.cache_entries.to(),
+        cache_bytes: section.cache_bytes.to(),
+        max_ttl: section.max_ttl.value(),
+        max_negative_ttl: section.max_negative_ttl.value(),
+        max_in_flight: section.max_in_flight.to(),
+        tcp_connections: section.tcp_connections.to(),
+        tcp_idle: section.tcp_idle.value(),
+        host_addresses: Vec::new(),
+    }
+}
