@@ -76,6 +76,19 @@ impl<'b> PacketBuf<'b> {
         self.start -= by;
     }
 
+    /// Puts another packet in the place of this one, with `offload` cleared.
+    ///
+    /// # Panics
+    /// If the whole buffer is shorter than that; what translation puts here is never longer than the packet it
+    /// replaces and [`HEADROOM`].
+    pub fn replace(&mut self, packet: &[u8]) {
+        assert!(packet.len() <= self.storage.len(), "a buffer has room for what answers its packet");
+        self.start = self.start.min(self.storage.len() - packet.len());
+        self.end = self.start + packet.len();
+        self.storage[self.start..self.end].copy_from_slice(packet);
+        self.offload = Offload::default();
+    }
+
     /// Shortens the packet to `len` bytes, from its end; a packet that is not longer stays as it is.
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start + len);

@@ -26,6 +26,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use buf::{HEADROOM, PacketBuf};
 pub use offload::{Gso, GsoKind, Offload, PartialChecksum};
+pub(crate) use parse::{Chain, MIN_ORIGINAL, SegmentsLeft, split_original};
 pub use parse::{ParseError, original_datagram, parse_embedded_v4, parse_embedded_v6, parse_v4, parse_v6};
 
 /// The transports that have a BIB of their own (RFC 6146 §3.1).
@@ -68,11 +69,12 @@ pub struct Parsed<A> {
     pub hop_limit: u8,
     /// Don't Fragment (IPv4); always set for IPv6.
     pub dont_fragment: bool,
-    /// Identification of the IPv4 header; zero for IPv6 without a Fragment header.
+    /// Identification of the IPv4 header or of the Fragment header; zero for IPv6 without one.
     pub identification: u32,
     /// Bytes from the start of the IP header to the transport header (or to a fragment's data).
     pub header_len: u16,
-    /// Bytes of the whole packet by its IP header; what the buffer has beyond is padding and cut off.
+    /// Bytes of the whole packet by its IP header; what the buffer has beyond is padding and cut off. For a packet
+    /// inside an ICMP error, its length before it was cut, which may be more than there is.
     pub total_len: u32,
     /// Whether an IPv6 packet has a Fragment header, which an atomic fragment has too.
     pub fragment_header: bool,
@@ -139,9 +141,10 @@ pub enum Upper {
         /// The code field.
         code: u8,
     },
-    /// Another transport, by its protocol number.
+    /// Another transport, by its protocol number; any fragment of it, too.
     Other(u8),
-    /// A fragment that is not the first: its transport header is in another packet. The protocol number is kept.
+    /// A fragment of TCP, UDP or this IP version's ICMP that is not the first: its transport header is in another
+    /// packet. The protocol number is kept.
     Tail(u8),
 }
 

@@ -6,10 +6,12 @@
 
 mod error;
 mod four_to_six;
+mod header;
 mod mss;
 mod originate;
 mod six_to_four;
 mod split;
+mod transport;
 
 pub use error::{ErrorEndpoints, LinkMtus, error_four_to_six, error_six_to_four};
 pub use four_to_six::four_to_six;
