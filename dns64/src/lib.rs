@@ -1,20 +1,28 @@
 //! DNS64 (RFC 6147): a forwarding DNS server that gives IPv6-only clients AAAA records for IPv4-only names.
 //!
-//! A query's way: a front in [`listen`] hands bytes to the [`service`], which answers from what is known locally
-//! ([`arpa`], [`reverse`]), from the [`cache`], or asks an [`upstream`]. What the cache holds is what upstreams said,
-//! free of any prefix; [`synthesis`] decides on every read what a client is told. Answers that need no synthesis keep
+//! A query's way: a front in `listen` hands bytes to the `service`, which answers from what is known locally
+//! (`arpa`, `reverse`), from the `cache`, or asks an `upstream`. What the cache holds is what upstreams said,
+//! free of any prefix; `synthesis` decides on every read what a client is told. Answers that need no synthesis keep
 //! the bytes that the upstream sent.
 //!
 //! [`Config`] and [`Server`] are what a daemon needs; [`Stats`] counts what happens.
 
 #![forbid(unsafe_code)]
 
+mod arpa;
+mod cache;
+mod chain;
 mod config;
 mod error;
 mod listen;
 mod loops;
+mod reverse;
 mod server;
+mod service;
 mod stats;
+mod synthesis;
+mod upstream;
+mod wire;
 
 pub use config::{Config, DEFAULT_EXCLUSION, Policy};
 pub use error::{Error, Protocol};

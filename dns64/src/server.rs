@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+use tracing::info;
 
 use crate::config::{Config, Policy, find_loop};
-use crate::error::Error;
-use crate::listen::{Listeners, bind};
+use crate::error::{Error, Protocol};
+use crate::listen::{Bounds, Listener, Listeners, TcpFront, UdpFront, bind};
+use crate::service::Service;
 use crate::stats::Stats;
 
 /// A DNS64 server whose sockets are bound.
 #[derive(Debug)]
 pub struct Server {
     listeners: Listeners,
+    service: Arc<Service>,
+    bounds: Bounds,
     policy: PolicyHandle,
     stats: Arc<Stats>,
 }
@@ -33,7 +38,9 @@ impl Server {
             return Err(error);
         }
         let policy = PolicyHandle(Arc::new(ArcSwap::from_pointee(config.policy())));
-        Ok(Self { listeners, policy, stats: Arc::default() })
+        let stats = Arc::<Stats>::default();
+        let service = Arc::new(Service::new(&config, policy.clone(), Arc::clone(&stats)));
+        Ok(Self { listeners, service, bounds: Bounds::new(&config), policy, stats })
     }
 
     /// The addresses that queries are taken on, in the order of the configuration.
@@ -59,8 +66,23 @@ impl Server {
     /// # Errors
     /// A listening socket broke.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        shutdown.await;
-        Ok(())
+        let mut fronts = JoinSet::new();
+        for Listener { address, udp, tcp } in self.listeners.0 {
+            let listen = |protocol| move |source| Error::Listen { address, protocol, source };
+            let udp = UdpFront::new(udp).map_err(listen(Protocol::Udp))?;
+            let tcp = TcpFront::new(tcp).map_err(listen(Protocol::Tcp))?;
+            fronts.spawn(udp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
+            fronts.spawn(tcp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
+            info!(%address, "DNS64 listens");
+        }
+        self.service.probe_upstreams();
+        tokio::select! {
+            () = shutdown => Ok(()),
+            Some(Err(error)) = fronts.join_next() => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(()),
+            },
+        }
     }
 }
 
@@ -74,7 +96,7 @@ impl PolicyHandle {
         self.0.store(Arc::new(policy));
     }
 
-    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Policy>> {
-        self.0.load()
+    pub(crate) fn load(&self) -> Arc<Policy> {
+        self.0.load_full()
     }
 }

@@ -1,0 +1,88 @@
+//! The TCP front: framing and idle timeout of `hickory-server`, connections counted, queries of one connection answered
+//! side by side (RFC 7766 §6.2.1).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use hickory_server::net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_server::net::tcp::TcpStream as DnsStream;
+use hickory_server::net::xfer::DnsStreamHandle;
+use hickory_server::proto::op::SerialMessage;
+use hickory_server::server::TimeoutStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::{Bounds, PAUSE};
+use crate::service::Service;
+use crate::stats::Stats;
+use crate::wire::Limit;
+
+/// Queries of one connection under work at once, at most; further ones are not read.
+const PIPELINE: u16 = 32;
+
+/// One listening socket.
+#[derive(Debug)]
+pub(crate) struct TcpFront {
+    listener: TcpListener,
+}
+
+impl TcpFront {
+    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(listener)? })
+    }
+
+    /// Takes connections for as long as it is polled.
+    pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
+        loop {
+            let (stream, client) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&bounds.connections).try_acquire_owned() else {
+                stats.tcp_refused.increment();
+                continue;
+            };
+            let (service, bounds) = (Arc::clone(&service), bounds.clone());
+            tokio::spawn(async move {
+                if let Err(error) = serve(stream, client, &service, &bounds).await {
+                    debug!(%client, %error, "connection ended");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// Answers the queries of one connection until it ends or says nothing for too long.
+async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bounds: &Bounds) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = AsyncIoTokioAsStd(stream);
+    let (stream, answers) = DnsStream::from_stream_with_buffer_size(stream, client, PIPELINE.into());
+    let mut queries = TimeoutStream::new(stream, bounds.idle);
+    let pipeline = Arc::new(Semaphore::new(PIPELINE.into()));
+    // The semaphores are never closed, so acquiring only waits.
+    while let Some(query) = queries.next().await {
+        let query = query?.into_parts().0;
+        let Ok(place) = Arc::clone(&pipeline).acquire_owned().await else { break };
+        let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
+        let (service, mut answers) = (Arc::clone(service), answers.clone());
+        tokio::spawn(async move {
+            if let Some(answer) = service.answer(&query, Limit::Stream).await
+                && let Err(error) = answers.send(SerialMessage::new(answer, client))
+            {
+                debug!(%client, %error, "cannot send answer");
+            }
+            drop((permit, place));
+        });
+    }
+    // The client sends no more but may still read: wait for the last answers, then poll once more to have them written.
+    let _all = pipeline.acquire_many(PIPELINE.into()).await;
+    queries.next().await.transpose().map(drop)
+}

@@ -1,0 +1,229 @@
+//! From a query to its answer.
+
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record};
+use tokio::time::Instant;
+
+use crate::arpa;
+use crate::cache::{Cache, Known};
+use crate::chain::{self, Found, Lookup};
+use crate::config::{Config, Policy};
+use crate::reverse::{self, Reverse};
+use crate::server::PolicyHandle;
+use crate::stats::Stats;
+use crate::synthesis::{Decision, Judgement, Outcome, decide, judge};
+use crate::upstream::Forwarder;
+use crate::wire::{Ask, Fault, Limit, Message, Query, Question, Sections, code, ede, rcode};
+
+/// TTL of the alias from an IPv6 reverse name to the IPv4 one, in seconds: it only changes with the prefixes.
+const ALIAS_TTL: u32 = 600;
+
+/// How long the absence of a reverse name holds at most, in seconds.
+const REVERSE_NEGATIVE_TTL: u32 = 60;
+
+/// Everything that answering needs; shared by all fronts.
+#[derive(Debug)]
+pub(crate) struct Service {
+    policy: PolicyHandle,
+    cache: Cache,
+    forwarder: Arc<Forwarder>,
+    stats: Arc<Stats>,
+}
+
+impl Service {
+    pub(crate) fn new(config: &Config, policy: PolicyHandle, stats: Arc<Stats>) -> Self {
+        let forwarder = Arc::new(Forwarder::new(config, Arc::clone(&stats)));
+        Self { policy, cache: Cache::new(config, Arc::clone(&stats)), forwarder, stats }
+    }
+
+    /// Looks whether upstreams lead back to us.
+    pub(crate) fn probe_upstreams(&self) {
+        self.forwarder.probe_all();
+    }
+
+    /// The answer to a message, or nothing if it must not be answered.
+    pub(crate) async fn answer(&self, message: &[u8], limit: Limit) -> Option<Vec<u8>> {
+        match limit {
+            Limit::Datagram => &self.stats.queries_udp,
+            Limit::Stream => &self.stats.queries_tcp,
+        }
+        .increment();
+        let query = match Query::parse(message) {
+            Ok(query) => query,
+            Err(fault) => {
+                self.stats.malformed.increment();
+                return match fault {
+                    Fault::Ignore => None,
+                    Fault::Answer(answer) => Some(answer),
+                };
+            }
+        };
+        let answer = self.resolve(&query.ask).await;
+        if answer.rcode() == rcode::SERVER_FAILURE {
+            self.stats.answers_servfail.increment();
+        }
+        let (bytes, truncated) = answer.finish(&query, limit);
+        if truncated {
+            self.stats.truncated.increment();
+        }
+        Some(bytes)
+    }
+
+    async fn resolve(&self, ask: &Ask) -> Message {
+        let question = &ask.question;
+        // A zone transfer is many messages, and not a question for a resolver.
+        if matches!(question.kind(), code::AXFR | code::IXFR) || self.forwarder.is_own_probe(question) {
+            self.stats.answers_refused.increment();
+            return Message::empty(question, rcode::REFUSED).with_ede(ede::PROHIBITED);
+        }
+        // RFC 6147 §5.1: outside class IN there is no DNS64.
+        if question.class() != code::CLASS_IN {
+            return self.pass(ask).await;
+        }
+        let policy = self.policy.load();
+        if let Some(name) = question.name() {
+            if let Some(answer) = arpa::answer(&policy, question, &name) {
+                self.stats.answers_local.increment();
+                return answer;
+            }
+            if let Some((reverse, zone)) = reverse::classify(&policy.prefixes, &name) {
+                self.stats.answers_local.increment();
+                return self.reverse(ask, name, reverse, zone).await;
+            }
+        }
+        // RFC 6147 §5.5: who sets CD wants to validate, which synthesis would break.
+        if question.kind() == code::AAAA && !ask.checking_disabled {
+            return self.aaaa(&policy, ask).await;
+        }
+        self.pass(ask).await
+    }
+
+    /// What an upstream says, unchanged.
+    async fn pass(&self, ask: &Ask) -> Message {
+        match self.look_up(ask).await {
+            Some(known) => {
+                self.stats.answers_passed.increment();
+                Message::from_reply(&known.reply, known.age)
+            }
+            None => unanswered(ask),
+        }
+    }
+
+    /// RFC 6147 §5.1, with both questions asked at once (§5.1.8) unless the first is known.
+    async fn aaaa(&self, policy: &Policy, ask: &Ask) -> Message {
+        let a_ask = ask.about(ask.question.with_kind(code::A));
+        let (aaaa, a) = match self.cached(ask) {
+            Some(known) => {
+                let aaaa = chain::follow(self, ask, Some(known)).await;
+                if let Some(answer) = self.without_a(policy, ask, &aaaa) {
+                    return answer;
+                }
+                (aaaa, chain::follow(self, &a_ask, None).await)
+            }
+            None => {
+                let aaaa = std::pin::pin!(chain::follow(self, ask, None));
+                let a = std::pin::pin!(chain::follow(self, &a_ask, None));
+                match select(aaaa, a).await {
+                    Either::Left((aaaa, a)) => match self.without_a(policy, ask, &aaaa) {
+                        Some(answer) => return answer,
+                        None => (aaaa, a.await),
+                    },
+                    Either::Right((a, aaaa)) => (aaaa.await, a),
+                }
+            }
+        };
+        let decision = decide(policy, aaaa.outcome(), a.outcome());
+        self.told(ask, decision, aaaa)
+    }
+
+    /// The answer, if the AAAA side alone decides it.
+    fn without_a(&self, policy: &Policy, ask: &Ask, aaaa: &Found) -> Option<Message> {
+        let decision = match judge(policy, aaaa.outcome()) {
+            Judgement::Final => Decision::AaaaAnswer,
+            Judgement::Filtered(sections) => Decision::Filtered(sections),
+            Judgement::Empty => return None,
+        };
+        Some(self.told(ask, decision, aaaa.clone()))
+    }
+
+    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found) -> Message {
+        let question = &ask.question;
+        let (counter, answer) = match decision {
+            Decision::Synthesised(sections) => {
+                let answer = Message::from_sections(question, rcode::NO_ERROR, sections).with_ede(ede::SYNTHESIZED);
+                (&self.stats.answers_synthesised, answer)
+            }
+            Decision::AaaaAnswer => (&self.stats.answers_native, aaaa.into_message(question)),
+            Decision::Filtered(sections) => {
+                (&self.stats.answers_native, Message::from_sections(question, rcode::NO_ERROR, sections))
+            }
+            Decision::AError(rcode, sections) => {
+                (&self.stats.answers_native, Message::from_sections(question, rcode, sections))
+            }
+            Decision::Unanswered => return unanswered(ask),
+        };
+        counter.increment();
+        answer
+    }
+
+    /// A name under a prefix's reverse zone: an alias to the IPv4 reverse tree, and what is there (RFC 6147 §5.3.1).
+    async fn reverse(&self, ask: &Ask, name: Name, reverse: Reverse, zone: Name) -> Message {
+        let question = &ask.question;
+        let address = match reverse {
+            Reverse::Address(address) => address,
+            Reverse::EmptyNonTerminal => return arpa::negative(question, rcode::NO_ERROR, zone, REVERSE_NEGATIVE_TTL),
+            Reverse::Nonexistent => return arpa::negative(question, rcode::NAME_ERROR, zone, REVERSE_NEGATIVE_TTL),
+        };
+        let target = Name::from(address);
+        let alias = Record::from_rdata(name, ALIAS_TTL, RData::CNAME(CNAME(target.clone())));
+        let with_alias = |rest: Sections| {
+            let answers = [alias].into_iter().chain(rest.answers).collect();
+            Message::from_sections(question, rcode::NO_ERROR, Sections { answers, ..rest })
+        };
+        if question.kind() == code::CNAME {
+            return with_alias(Sections::default());
+        }
+        if question.kind() == code::PTR
+            && let Some(pointer) = arpa::pointer(address)
+        {
+            return with_alias(Sections { answers: vec![pointer], ..Sections::default() });
+        }
+        let Some(target) = Question::new(&target, question.kind()) else { return unanswered(ask) };
+        let found = chain::follow(self, &ask.about(target), None).await;
+        match found.outcome() {
+            Outcome::Answered(there) if there.rcode == rcode::NO_ERROR && !there.sections.answers.is_empty() => {
+                with_alias(there.sections.clone())
+            }
+            // An alias to nothing helps nobody (RFC 6147 §5.3.1): the absence is told about the name itself.
+            Outcome::Answered(there) if matches!(there.rcode, rcode::NO_ERROR | rcode::NAME_ERROR) => {
+                let ttl = there.negative_ttl.unwrap_or(REVERSE_NEGATIVE_TTL).min(REVERSE_NEGATIVE_TTL);
+                arpa::negative(question, there.rcode, zone, ttl)
+            }
+            Outcome::Answered(there) => Message::empty(question, there.rcode),
+            Outcome::Unanswered => unanswered(ask),
+        }
+    }
+}
+
+impl Lookup for Service {
+    fn cached(&self, ask: &Ask) -> Option<Known> {
+        self.cache.get(ask, Instant::now())
+    }
+
+    async fn look_up(&self, ask: &Ask) -> Option<Known> {
+        if let Some(known) = self.cached(ask) {
+            return Some(known);
+        }
+        self.stats.cache_misses.increment();
+        let reply = Arc::new(self.forwarder.ask(ask).await.ok()?);
+        self.cache.insert(ask, &reply, Instant::now());
+        Some(Known::fresh(reply))
+    }
+}
+
+fn unanswered(ask: &Ask) -> Message {
+    Message::empty(&ask.question, rcode::SERVER_FAILURE).with_ede(ede::NO_REACHABLE_AUTHORITY)
+}

@@ -1,0 +1,142 @@
+//! One question to one upstream: UDP, and TCP if the answer does not fit.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::stats::Stats;
+use crate::wire::{Ask, EDNS_PAYLOAD, Malformed, Reply, code, flag, rcode};
+
+/// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
+const DATAGRAM: usize = 4096;
+
+/// Datagrams that answer something else, after which an attempt gives up: somebody is guessing IDs.
+const MOST_MISMATCHES: usize = 100;
+
+/// Why an attempt gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nothing came in time.
+    Timeout,
+    /// The network or the upstream's host refused.
+    Unreachable,
+    /// What came cannot be read.
+    Unreadable,
+    /// UDP worked, but the whole answer could not be had over TCP.
+    AfterUdp,
+    /// No socket could be opened here, which says nothing about the upstream.
+    Local,
+}
+
+/// How to ask one upstream.
+pub(super) struct Exchange<'a> {
+    pub(super) address: SocketAddr,
+    /// For the datagram, and again for the connection.
+    pub(super) timeout: Duration,
+    pub(super) stats: &'a Stats,
+}
+
+impl Exchange<'_> {
+    /// The upstream's whole answer.
+    pub(super) async fn run(&self, ask: &Ask) -> Result<Reply, Failure> {
+        let result = self.run_uncounted(ask).await;
+        match result {
+            Ok(_) => {}
+            Err(Failure::Timeout) => self.stats.upstream_timeouts.increment(),
+            Err(_) => self.stats.upstream_failures.increment(),
+        }
+        result
+    }
+
+    async fn run_uncounted(&self, ask: &Ask) -> Result<Reply, Failure> {
+        let mut with_edns = true;
+        let mut reply = self.within_timeout(self.udp(ask, with_edns)).await?;
+        // RFC 6891 §7: a server that knows no EDNS says FORMERR and sends no OPT record.
+        if matches!(reply.rcode, rcode::FORMAT_ERROR | rcode::NOT_IMPLEMENTED) && !reply.edns {
+            with_edns = false;
+            reply = self.within_timeout(self.udp(ask, with_edns)).await?;
+        }
+        if reply.truncated {
+            reply = self.within_timeout(self.tcp(ask, with_edns)).await.map_err(|_| Failure::AfterUdp)?;
+        }
+        Ok(reply)
+    }
+
+    async fn within_timeout(&self, attempt: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {
+        timeout(self.timeout, attempt).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    /// A fresh connected socket for each question: a random port beside the random ID (RFC 5452 §9.2), and the kernel
+    /// drops datagrams from anybody else.
+    async fn udp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
+        let any: SocketAddr = match self.address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any).await.map_err(|error| self.local(&error))?;
+        socket.connect(self.address).await.map_err(|error| self.unreachable(&error))?;
+        let id = rand::random();
+        socket.send(&encode(ask, id, with_edns)).await.map_err(|error| self.unreachable(&error))?;
+        self.stats.upstream_udp.increment();
+        let mut buffer = vec![0; DATAGRAM];
+        for _ in 0..MOST_MISMATCHES {
+            let length = socket.recv(&mut buffer).await.map_err(|error| self.unreachable(&error))?;
+            match Reply::parse(buffer[..length].to_vec(), id, &ask.question) {
+                Ok(reply) => return Ok(reply),
+                Err(Malformed::Mismatch) => self.stats.upstream_mismatched.increment(),
+                Err(Malformed::Unreadable) => return Err(Failure::Unreadable),
+            }
+        }
+        Err(Failure::Unreadable)
+    }
+
+    async fn tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
+        let id = rand::random();
+        let bytes = self.tcp_bytes(&encode(ask, id, with_edns)).await.map_err(|error| self.unreachable(&error))?;
+        Reply::parse(bytes, id, &ask.question).map_err(|_| Failure::Unreadable)
+    }
+
+    async fn tcp_bytes(&self, query: &[u8]) -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        self.stats.upstream_tcp.increment();
+        // RFC 7766 §8: length and message in one write.
+        let length = u16::try_from(query.len()).map_err(io::Error::other)?;
+        let framed = [&length.to_be_bytes(), query].concat();
+        stream.write_all(&framed).await?;
+        let length = stream.read_u16().await?;
+        let mut bytes = vec![0; length.into()];
+        stream.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        debug!(upstream = %self.address, %error, "upstream unreachable");
+        Failure::Unreachable
+    }
+
+    fn local(&self, error: &io::Error) -> Failure {
+        debug!(upstream = %self.address, %error, "no socket to ask upstream with");
+        Failure::Local
+    }
+}
+
+/// The query in wire form. AD is always set: the answer's AD bit is kept for those clients that want it (RFC 6840 §5.7).
+fn encode(ask: &Ask, id: u16, with_edns: bool) -> Vec<u8> {
+    let when = |condition, bit| if condition { bit } else { 0 };
+    let flags = flag::AD | when(ask.recursion, flag::RD) | when(ask.checking_disabled, flag::CD);
+    let words = [id, flags, 1, 0, 0, u16::from(with_edns)];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    bytes.extend_from_slice(ask.question.bytes());
+    if with_edns {
+        bytes.push(0);
+        bytes.extend_from_slice(&code::OPT.to_be_bytes());
+        bytes.extend_from_slice(&EDNS_PAYLOAD.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, if ask.dnssec { 0x80 } else { 0 }, 0, 0, 0]);
+    }
+    bytes
+}

@@ -1,0 +1,164 @@
+//! Asking upstream resolvers: which one, how often, and for how long.
+
+mod exchange;
+mod health;
+mod probe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::config::Config;
+use crate::stats::Stats;
+use crate::wire::{Ask, Question, Reply, rcode};
+use exchange::{Exchange, Failure};
+use health::{Change, Health};
+use probe::Marker;
+
+/// No upstream gave an answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered;
+
+/// The upstreams, and what is known of their health.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    upstreams: Vec<Upstream>,
+    marker: Marker,
+    timeout: Duration,
+    attempts: u32,
+    deadline: Duration,
+    stats: Arc<Stats>,
+}
+
+#[derive(Debug)]
+struct Upstream {
+    address: SocketAddr,
+    health: Health,
+}
+
+impl Forwarder {
+    pub(crate) fn new(config: &Config, stats: Arc<Stats>) -> Self {
+        let upstream = |&address| Upstream { address, health: Health::default() };
+        Self {
+            upstreams: config.upstreams.iter().map(upstream).collect(),
+            marker: Marker::new(),
+            timeout: config.timeout,
+            attempts: config.attempts,
+            deadline: config.deadline,
+            stats,
+        }
+    }
+
+    /// Asks the upstreams in their order until one helps.
+    ///
+    /// An upstream that answers with a failure is not asked again, but others are: the failure is the answer only if
+    /// nobody does better.
+    pub(crate) async fn ask(self: &Arc<Self>, ask: &Ask) -> Result<Reply, Unanswered> {
+        let deadline = Instant::now() + self.deadline;
+        let mut candidates = self.candidates();
+        let mut unhelpful = None;
+        let mut next = 0;
+        for _ in 0..self.attempts {
+            if candidates.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            next %= candidates.len();
+            let upstream = candidates[next];
+            match tokio::time::timeout_at(deadline, self.attempt(upstream, ask)).await {
+                Ok(Ok(reply)) if is_helpful(&reply) => return Ok(reply),
+                Ok(Ok(reply)) => {
+                    unhelpful = Some(reply);
+                    candidates.remove(next);
+                }
+                Ok(Err(_)) => next += 1,
+                Err(_) => {
+                    self.stats.upstream_timeouts.increment();
+                    self.failed(upstream);
+                }
+            }
+        }
+        unhelpful.ok_or(Unanswered)
+    }
+
+    /// Asks every upstream once whether it leads back to us; what it finds shows in the log and in who is asked.
+    pub(crate) fn probe_all(self: &Arc<Self>) {
+        for index in 0..self.upstreams.len() {
+            self.probe(index);
+        }
+    }
+
+    /// Whether this question is one of our own probes, which then came back to us through an upstream.
+    pub(crate) fn is_own_probe(&self, question: &Question) -> bool {
+        let Some(upstream) = self.marker.recognise(question).and_then(|index| self.upstreams.get(index)) else {
+            return false;
+        };
+        self.stats.upstream_loops.increment();
+        if upstream.health.loops_back(Instant::now()) == Change::Down {
+            error!(upstream = %upstream.address, "upstream sends our own queries back to us and is not asked any more; give a resolver elsewhere");
+        }
+        true
+    }
+
+    /// One attempt with one upstream, and what it tells about its health.
+    async fn attempt(&self, index: usize, ask: &Ask) -> Result<Reply, Failure> {
+        let upstream = &self.upstreams[index];
+        let exchange = Exchange { address: upstream.address, timeout: self.timeout, stats: &self.stats };
+        let result = exchange.run(ask).await;
+        match &result {
+            Ok(_) | Err(Failure::AfterUdp) => self.answered(upstream),
+            Err(Failure::Local) => {}
+            Err(Failure::Timeout | Failure::Unreachable | Failure::Unreadable) => self.failed(index),
+        }
+        result
+    }
+
+    /// Whom to ask in which order: the healthy ones as configured, then those whose last answer is least long overdue.
+    fn candidates(self: &Arc<Self>) -> Vec<usize> {
+        let now = Instant::now();
+        let mut candidates: Vec<usize> =
+            (0..self.upstreams.len()).filter(|&index| !self.upstreams[index].health.is_loop()).collect();
+        candidates.sort_by_key(|&index| self.upstreams[index].health.down_until());
+        for index in 0..self.upstreams.len() {
+            let is_alone = candidates.len() <= 1 && candidates.first() == Some(&index);
+            if !is_alone && self.upstreams[index].health.wants_probe(now) {
+                self.probe(index);
+            }
+        }
+        candidates
+    }
+
+    /// Tests an upstream without any client waiting for it.
+    fn probe(self: &Arc<Self>, index: usize) {
+        let Some(ask) = self.marker.ask(index) else { return };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            this.upstreams[index].health.probing();
+            let result = this.attempt(index, &ask).await;
+            debug!(upstream = %this.upstreams[index].address, answered = result.is_ok(), "probed upstream");
+        });
+    }
+
+    fn answered(&self, upstream: &Upstream) {
+        if upstream.health.answered() == Change::Up {
+            info!(upstream = %upstream.address, "upstream answers again");
+        }
+    }
+
+    fn failed(&self, index: usize) {
+        let upstream = &self.upstreams[index];
+        if upstream.health.failed(Instant::now()) == Change::Down {
+            warn!(upstream = %upstream.address, "upstream does not answer; others are asked before it");
+        }
+    }
+}
+
+/// Whether another upstream cannot be expected to say something better.
+const fn is_helpful(reply: &Reply) -> bool {
+    !matches!(reply.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Messages as bytes: what is read and patched in place, so that records pass through untouched.
+//!
+//! `hickory-proto` decodes and encodes records where they are looked at or made; everything else is moved as received.
+
+mod cursor;
+mod message;
+mod query;
+mod question;
+mod reply;
+
+pub(crate) use message::{Message, Sections, truncate};
+pub(crate) use query::{Fault, Limit, Query};
+pub(crate) use question::{Ask, Question};
+pub(crate) use reply::{Malformed, Reply};
+
+/// UDP payload size that we accept and offer, in bytes: what fits every IPv6 path without fragments (RFC 6891 §6.2.5
+/// leaves the choice open; 1232 is the IPv6 minimum MTU of 1280 less its headers).
+pub(crate) const EDNS_PAYLOAD: u16 = 1232;
+
+/// Record types and classes by number, for code that works on bytes.
+pub(crate) mod code {
+    pub(crate) const A: u16 = 1;
+    pub(crate) const CNAME: u16 = 5;
+    pub(crate) const SOA: u16 = 6;
+    pub(crate) const PTR: u16 = 12;
+    pub(crate) const AAAA: u16 = 28;
+    pub(crate) const OPT: u16 = 41;
+    pub(crate) const DS: u16 = 43;
+    pub(crate) const TSIG: u16 = 250;
+    pub(crate) const IXFR: u16 = 251;
+    pub(crate) const AXFR: u16 = 252;
+    pub(crate) const ANY: u16 = 255;
+
+    pub(crate) const CLASS_IN: u16 = 1;
+}
+
+/// Response codes (RFC 1035 §4.1.1, RFC 6891 §6.1.3).
+pub(crate) mod rcode {
+    pub(crate) const NO_ERROR: u16 = 0;
+    pub(crate) const FORMAT_ERROR: u16 = 1;
+    pub(crate) const SERVER_FAILURE: u16 = 2;
+    pub(crate) const NAME_ERROR: u16 = 3;
+    pub(crate) const NOT_IMPLEMENTED: u16 = 4;
+    pub(crate) const REFUSED: u16 = 5;
+    pub(crate) const BAD_VERSION: u16 = 16;
+}
+
+/// Flags in the second word of the header (RFC 1035 §4.1.1, RFC 4035 §3).
+pub(crate) mod flag {
+    pub(crate) const QR: u16 = 0x8000;
+    pub(crate) const AA: u16 = 0x0400;
+    pub(crate) const TC: u16 = 0x0200;
+    pub(crate) const RD: u16 = 0x0100;
+    pub(crate) const RA: u16 = 0x0080;
+    pub(crate) const AD: u16 = 0x0020;
+    pub(crate) const CD: u16 = 0x0010;
+    pub(crate) const OPCODE: u16 = 0x7800;
+    pub(crate) const RCODE: u16 = 0x000f;
+}
+
+/// The option that carries an extended error, and its codes that we send or read (RFC 8914 §2, §4).
+pub(crate) mod ede {
+    pub(crate) const OPTION: u16 = 15;
+    pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
+    pub(crate) const SYNTHESIZED: u16 = 29;
+
+    /// Whether a code says that DNSSEC validation failed, as opposed to the name's servers.
+    pub(crate) const fn is_dnssec_failure(code: u16) -> bool {
+        matches!(code, 5..=12)
+    }
+}
+
+#[cfg(test)]
+mod tests;

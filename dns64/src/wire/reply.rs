@@ -1,0 +1,210 @@
+//! An upstream's answer, kept as its bytes.
+
+use hickory_proto::op::Message as HickoryMessage;
+
+use super::cursor::{Cursor, Header, RecordAt};
+use super::question::Question;
+use super::{code, ede, flag, rcode};
+
+/// Why an upstream's bytes cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    /// It does not hold what its counts say, or has an OPT record that cannot be taken out.
+    #[error("unreadable answer")]
+    Unreadable,
+    /// Another ID, another question, or no answer at all: it may be forged, or answer an earlier query.
+    #[error("answer to something else")]
+    Mismatch,
+}
+
+/// An upstream's answer without its OPT record, and what the cache and synthesis need to know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    bytes: Vec<u8>,
+    /// Where the TTLs are.
+    ttls: Box<[u16]>,
+    /// The response code with its upper bits from EDNS (RFC 6891 §6.1.3).
+    pub(crate) rcode: u16,
+    /// The extended error, if one was given (RFC 8914).
+    pub(crate) ede: Option<u16>,
+    /// Whether an OPT record was there.
+    pub(crate) edns: bool,
+    /// Whether an answer record has the type that was asked for.
+    pub(crate) has_kind: bool,
+    /// Whether the records did not fit.
+    pub(crate) truncated: bool,
+    /// AD: the upstream says that it validated everything.
+    pub(crate) authentic: bool,
+    /// The lowest TTL of all records, in seconds.
+    least_ttl: Option<u32>,
+    /// How long the absence of something holds, in seconds: the lower of the SOA's TTL and its minimum (RFC 2308 §5).
+    pub(crate) negative_ttl: Option<u32>,
+}
+
+impl Reply {
+    /// Reads the answer to a query with this ID and question.
+    pub(crate) fn parse(mut bytes: Vec<u8>, id: u16, question: &Question) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(&bytes);
+        let header = cursor.header().ok_or(Malformed::Mismatch)?;
+        if header.id != id || header.flags & (flag::QR | flag::OPCODE) != flag::QR {
+            return Err(Malformed::Mismatch);
+        }
+        if header.counts[0] == 0 && header.flags & flag::RCODE != 0 {
+            // Servers that cannot read a query answer it with the bare header; the ID and the socket vouch for it.
+            return Ok(Self::bare(header, question));
+        }
+        let start = cursor.at();
+        let skipped = cursor.plain_name().and_then(|_| cursor.skip(4));
+        if header.counts[0] != 1 || skipped.is_none() || !question.is_same(&bytes[start..cursor.at()]) {
+            return Err(Malformed::Mismatch);
+        }
+        let scan = Scan::run(&mut cursor, &bytes, header, question).ok_or(Malformed::Unreadable)?;
+        let end = cursor.at();
+        if let Some(opt) = &scan.opt {
+            if opt.rdata.end != end {
+                return Self::without_middle_opt(&bytes, id, question, &scan);
+            }
+            bytes.truncate(opt.start);
+            let additionals = header.counts[3] - 1;
+            bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
+        } else {
+            bytes.truncate(end);
+        }
+        bytes.shrink_to_fit();
+        Ok(scan.into_reply(bytes, header))
+    }
+
+    /// The bytes with every TTL `age` seconds lower; no question section of its own if the upstream gave none.
+    pub(crate) fn aged(&self, age: u32) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for &at in &self.ttls {
+            let at = usize::from(at);
+            if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) {
+                *field = sane_ttl(u32::from_be_bytes(*field)).saturating_sub(age).to_be_bytes();
+            }
+        }
+        bytes
+    }
+
+    /// How long the answer may be reused, in seconds: 0 is not at all.
+    ///
+    /// Negative answers without an SOA record are not reused (RFC 2308 §5), failures neither.
+    pub(crate) fn lifetime(&self, most: u32, most_negative: u32) -> u32 {
+        let least = self.least_ttl.unwrap_or(0);
+        match self.rcode {
+            _ if self.truncated => 0,
+            rcode::NO_ERROR if self.has_kind => least.min(most),
+            rcode::NO_ERROR | rcode::NAME_ERROR => {
+                self.negative_ttl.map_or(0, |negative| negative.min(least).min(most_negative).min(most))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.ttls.len() * 2
+    }
+
+    /// An answer that is no more than its header, given the question that it lacks.
+    fn bare(header: Header, question: &Question) -> Self {
+        let words = [header.id, header.flags, 1, 0, 0, 0];
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        bytes.extend_from_slice(question.bytes());
+        Scan::default().into_reply(bytes, header)
+    }
+
+    /// Takes out an OPT record that others follow. Those may point past it, so the message is encoded anew.
+    fn without_middle_opt(bytes: &[u8], id: u16, question: &Question, scan: &Scan) -> Result<Self, Malformed> {
+        let mut message = HickoryMessage::from_vec(bytes).map_err(|_| Malformed::Unreadable)?;
+        message.edns = None;
+        let bytes = message.to_vec().map_err(|_| Malformed::Unreadable)?;
+        let reply = Self::parse(bytes, id, question)?;
+        let rcode = reply.rcode | u16::from(scan.rcode_high) << 4;
+        Ok(Self { rcode, ede: scan.ede, edns: true, ..reply })
+    }
+}
+
+/// What one walk over the records finds.
+#[derive(Default)]
+struct Scan {
+    ttls: Vec<u16>,
+    opt: Option<RecordAt>,
+    rcode_high: u8,
+    ede: Option<u16>,
+    has_kind: bool,
+    least_ttl: Option<u32>,
+    negative_ttl: Option<u32>,
+}
+
+impl Scan {
+    fn run(cursor: &mut Cursor<'_>, bytes: &[u8], header: Header, question: &Question) -> Option<Self> {
+        let mut scan = Self::default();
+        let [_, answers, authorities, additionals] = header.counts;
+        for _ in 0..answers {
+            let record = cursor.record()?;
+            scan.has_kind |= record.kind == question.kind() || question.kind() == code::ANY;
+            scan.note(&record);
+        }
+        for _ in 0..authorities {
+            let record = cursor.record()?;
+            if record.kind == code::SOA {
+                let minimum = bytes.get(record.rdata.clone())?.last_chunk()?;
+                scan.negative_ttl = Some(u32::from_be_bytes(*minimum).min(sane_ttl(record.ttl)));
+            }
+            scan.note(&record);
+        }
+        for _ in 0..additionals {
+            let record = cursor.record()?;
+            match record.kind {
+                code::OPT if scan.opt.is_some() => return None,
+                code::OPT => scan.note_opt(bytes, record),
+                // A signature over the message does not survive our changes to it, and was not asked for.
+                code::TSIG => return None,
+                _ => scan.note(&record),
+            }
+        }
+        Some(scan)
+    }
+
+    fn note(&mut self, record: &RecordAt) {
+        // Messages are at most 65535 bytes long, so the offset always fits.
+        self.ttls.extend(u16::try_from(record.ttl_at));
+        let ttl = sane_ttl(record.ttl);
+        self.least_ttl = Some(self.least_ttl.map_or(ttl, |least| least.min(ttl)));
+    }
+
+    fn note_opt(&mut self, bytes: &[u8], opt: RecordAt) {
+        [self.rcode_high, ..] = opt.ttl.to_be_bytes();
+        let mut options = Cursor::new(bytes.get(opt.rdata.clone()).unwrap_or_default());
+        while let (Some(option), Some(length)) = (options.u16(), options.u16()) {
+            if option == ede::OPTION && length >= 2 {
+                self.ede = options.clone().u16();
+            }
+            if options.skip(length.into()).is_none() {
+                break;
+            }
+        }
+        self.opt = Some(opt);
+    }
+
+    fn into_reply(self, bytes: Vec<u8>, header: Header) -> Reply {
+        Reply {
+            bytes,
+            ttls: self.ttls.into(),
+            rcode: header.flags & flag::RCODE | u16::from(self.rcode_high) << 4,
+            ede: self.ede,
+            edns: self.opt.is_some(),
+            has_kind: self.has_kind,
+            truncated: header.flags & flag::TC != 0,
+            authentic: header.flags & flag::AD != 0,
+            least_ttl: self.least_ttl,
+            negative_ttl: self.negative_ttl,
+        }
+    }
+}
+
+/// A TTL with its top bit set counts as zero (RFC 2181 §8).
+const fn sane_ttl(ttl: u32) -> u32 {
+    if ttl > i32::MAX as u32 { 0 } else { ttl }
+}

@@ -1,0 +1,119 @@
+//! UDP and TCP towards clients.
+
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::client::{receive_tcp, send_tcp};
+use super::*;
+
+/// A name with more addresses than fit a small datagram.
+fn wide_zone() -> String {
+    let lines: String = (1..=60).map(|last| format!("wide.example. 900 A 192.0.2.{last}\n")).collect();
+    format!("example. 3600 SOA 300\n{lines}")
+}
+
+#[tokio::test]
+async fn an_answer_too_large_for_the_client_is_truncated_and_comes_whole_over_tcp() {
+    let upstream = Upstream::zone(&wide_zone()).await;
+    let server = start_with(&upstream).await;
+    for query in [
+        Ask::new("wide.example. AAAA"),
+        Ask::new("wide.example. AAAA").edns(1232),
+        Ask::new("wide.example. AAAA").edns(4096),
+    ] {
+        let answer = query.over_udp(server.address).await;
+        assert!(answer.metadata.truncation && answer.answers.is_empty());
+        let whole = query.over_tcp(server.address).await;
+        assert!(!whole.metadata.truncation);
+        assert_eq!(whole.answers.len(), 60);
+    }
+    // What fits 512 bytes is not truncated.
+    assert!(!ask(server.address, "ipv4only.arpa. AAAA").await.metadata.truncation);
+    assert_eq!(server.stats.snapshot().truncated, 3);
+}
+
+#[tokio::test]
+async fn answers_leave_a_wildcard_socket_from_the_address_that_was_asked() {
+    let upstream = Upstream::zone(ZONE).await;
+    for (listen, asked) in [("0.0.0.0:0", "127.0.0.5"), ("[::]:0", "127.0.0.6"), ("[::]:0", "::1")] {
+        let mut config = config(&[upstream.address]);
+        config.listen = vec![listen.parse().unwrap()];
+        let server = start(config).await;
+        let target = SocketAddr::new(asked.parse().unwrap(), server.address.port());
+        let any = if target.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        // Not connected: it would take an answer from anywhere.
+        let socket = UdpSocket::bind(any).await.unwrap();
+        socket.send_to(&Ask::new("v4.example. AAAA").0.to_vec().unwrap(), target).await.unwrap();
+        let mut buffer = vec![0; 4096];
+        let (_, from) =
+            tokio::time::timeout(Duration::from_secs(5), socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!(from, target, "{listen}");
+    }
+}
+
+#[tokio::test]
+async fn queries_of_one_connection_are_answered_as_their_answers_come() {
+    let upstream = Upstream::scripted(ZONE, |question| match question.name().to_ascii().as_str() {
+        "v4.example." => Script::Late(Duration::from_millis(200)),
+        _ => Script::Zone,
+    })
+    .await;
+    let server = start_with(&upstream).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let (slow, fast) = (Ask::new("v4.example. A").0, Ask::new("v6.example. AAAA").0);
+    send_tcp(&mut stream, &slow).await;
+    send_tcp(&mut stream, &fast).await;
+    assert_eq!(receive_tcp(&mut stream).await.unwrap().metadata.id, fast.metadata.id);
+    assert_eq!(receive_tcp(&mut stream).await.unwrap().metadata.id, slow.metadata.id);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_still_gets_its_answers() {
+    let upstream = Upstream::scripted(ZONE, |_| Script::Late(Duration::from_millis(100))).await;
+    let server = start_with(&upstream).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    send_tcp(&mut stream, &Ask::new("v4.example. A").0).await;
+    tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
+    assert_eq!(receive_tcp(&mut stream).await.unwrap().answers.len(), 1);
+    assert!(receive_tcp(&mut stream).await.is_none());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_too_many_too() {
+    let upstream = Upstream::zone(ZONE).await;
+    let mut config = config(&[upstream.address]);
+    config.tcp_idle = Duration::from_millis(400);
+    config.tcp_connections = 1;
+    let server = start(config).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    send_tcp(&mut first, &Ask::new("v4.example. A").0).await;
+    assert!(receive_tcp(&mut first).await.is_some());
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    assert!(receive_tcp(&mut second).await.is_none());
+    assert_eq!(server.stats.snapshot().tcp_refused, 1);
+    assert!(receive_tcp(&mut first).await.is_none());
+    // Its place is free again.
+    assert_eq!(Ask::new("v4.example. A").over_tcp(server.address).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn queries_beyond_the_bound_are_dropped_and_counted() {
+    let (_socket, dead) = silent();
+    let mut config = config(&[dead]);
+    config.max_in_flight = 2;
+    let server = start(config).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for name in ["a", "b", "c", "d"] {
+        let query = Ask::new(&format!("{name}.example. A")).0.to_vec().unwrap();
+        socket.send_to(&query, server.address).await.unwrap();
+    }
+    let mut buffer = vec![0; 4096];
+    for _ in 0..2 {
+        let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
+        let answer = hickory_proto::op::Message::from_vec(&buffer[..length]).unwrap();
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    }
+    assert_eq!(server.stats.snapshot().dropped_overload, 2);
+}

@@ -1,0 +1,220 @@
+//! An upstream that follows a script: a small zone, and exceptions to it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+/// What an upstream does with a query.
+#[derive(Clone)]
+pub(crate) enum Script {
+    /// What the zone says.
+    Zone,
+    /// Nothing.
+    Silence,
+    /// An answer without records.
+    Code(ResponseCode),
+    /// These bytes, with the query's ID put in.
+    Raw(Vec<u8>),
+    /// What the zone says, but over UDP only that it does not fit.
+    TruncatedOverUdp,
+    /// What the zone says, later.
+    Late(Duration),
+    /// What the zone says, but first an answer with the wrong ID and one to another question.
+    AfterForgeries,
+    /// What the zone says, to queries without EDNS; FORMERR without OPT otherwise.
+    NoEdns,
+    /// What the function makes of the answer of the zone.
+    Edited(fn(&mut Message)),
+}
+
+type Choice = dyn Fn(&Query) -> Script + Send + Sync;
+
+/// A running upstream; stops when dropped.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+struct Shared {
+    zone: Vec<Record>,
+    choice: Box<Choice>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Upstream {
+    /// An upstream that serves a zone, one record a line: name, TTL, type, data; an SOA record has its minimum only.
+    pub(crate) async fn zone(text: &str) -> Self {
+        Self::scripted(text, |_| Script::Zone).await
+    }
+
+    pub(crate) async fn scripted(text: &str, choice: impl Fn(&Query) -> Script + Send + Sync + 'static) -> Self {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let zone = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(record).collect();
+        let shared = Arc::new(Shared { zone, choice: Box::new(choice), asked: Arc::clone(&asked) });
+        let tasks =
+            vec![tokio::spawn(serve_udp(Arc::new(udp), Arc::clone(&shared))), tokio::spawn(serve_tcp(tcp, shared))];
+        Self { address, asked, tasks }
+    }
+
+    /// The questions so far, as `name TYPE` or `name TYPE tcp`, without the server's own probes.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().filter(|question| !question.contains("nat64-probe")).cloned().collect()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+        let (query, socket, shared) = (buffer[..length].to_vec(), Arc::clone(&socket), Arc::clone(&shared));
+        tokio::spawn(async move {
+            for answer in shared.answers(&query, false).await {
+                let _ = socket.send_to(&answer, client).await;
+            }
+        });
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok(length) = stream.read_u16().await {
+                let mut query = vec![0; length.into()];
+                stream.read_exact(&mut query).await.unwrap();
+                for answer in shared.answers(&query, true).await {
+                    stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
+                    stream.write_all(&answer).await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+impl Shared {
+    async fn answers(&self, bytes: &[u8], over_tcp: bool) -> Vec<Vec<u8>> {
+        let query = Message::from_vec(bytes).unwrap();
+        let question = query.queries[0].clone();
+        let suffix = if over_tcp { " tcp" } else { "" };
+        self.asked.lock().unwrap().push(format!("{} {}{suffix}", question.name(), question.query_type()));
+        let answer = self.from_zone(&query);
+        let encoded = |message: &Message| message.to_vec().unwrap();
+        match (self.choice)(&question) {
+            Script::Zone => vec![encoded(&answer)],
+            Script::Silence => vec![],
+            Script::Code(code) => {
+                let mut answer = empty(&query);
+                answer.metadata.response_code = code;
+                vec![encoded(&answer)]
+            }
+            Script::Raw(mut raw) => {
+                raw[..2].copy_from_slice(&bytes[..2]);
+                vec![raw]
+            }
+            Script::TruncatedOverUdp if !over_tcp => {
+                let mut answer = empty(&query);
+                answer.metadata.truncation = true;
+                vec![encoded(&answer)]
+            }
+            Script::TruncatedOverUdp => vec![encoded(&answer)],
+            Script::Late(delay) => {
+                tokio::time::sleep(delay).await;
+                vec![encoded(&answer)]
+            }
+            Script::AfterForgeries => {
+                let mut wrong_id = answer.clone();
+                wrong_id.metadata.id = !wrong_id.metadata.id;
+                let mut wrong_question = answer.clone();
+                wrong_question.queries[0].name = Name::from_ascii("forged.example.").unwrap();
+                vec![encoded(&wrong_id), encoded(&wrong_question), encoded(&answer)]
+            }
+            Script::NoEdns if query.edns.is_some() => {
+                let mut answer = empty(&query);
+                answer.metadata.response_code = ResponseCode::FormErr;
+                answer.edns = None;
+                vec![encoded(&answer)]
+            }
+            Script::NoEdns => vec![encoded(&answer)],
+            Script::Edited(edit) => {
+                let mut answer = answer;
+                edit(&mut answer);
+                vec![encoded(&answer)]
+            }
+        }
+    }
+
+    fn from_zone(&self, query: &Message) -> Message {
+        let mut answer = empty(query);
+        let question = &query.queries[0];
+        let kind = question.query_type();
+        let mut name = question.name().clone();
+        loop {
+            let matching =
+                |record: &&Record| record.name == name && (record.record_type() == kind || kind == RecordType::ANY);
+            let found: Vec<Record> = self.zone.iter().filter(matching).cloned().collect();
+            if !found.is_empty() {
+                answer.answers.extend(found);
+                return answer;
+            }
+            let alias =
+                self.zone.iter().find(|record| record.name == name && record.record_type() == RecordType::CNAME);
+            let Some(alias) = alias else { break };
+            answer.answers.push(alias.clone());
+            let RData::CNAME(target) = &alias.data else { unreachable!() };
+            name = target.0.clone();
+        }
+        if !self.zone.iter().any(|record| name.zone_of(&record.name)) {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        let soa = self.zone.iter().find(|record| record.record_type() == RecordType::SOA && record.name.zone_of(&name));
+        answer.authorities.extend(soa.cloned());
+        answer
+    }
+}
+
+fn empty(query: &Message) -> Message {
+    let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
+    answer.metadata.recursion_desired = query.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.metadata.authoritative = true;
+    answer.queries.clone_from(&query.queries);
+    answer.edns = query.edns.as_ref().map(|_| Edns::new());
+    answer
+}
+
+fn record(line: &str) -> Record {
+    let mut words = line.split_whitespace();
+    let name = Name::from_ascii(words.next().unwrap()).unwrap();
+    let ttl = words.next().unwrap().parse().unwrap();
+    let kind: RecordType = words.next().unwrap().parse().unwrap();
+    let data: Vec<&str> = words.collect();
+    let data = match kind {
+        RecordType::SOA => {
+            let name = |text| Name::from_ascii(text).unwrap();
+            RData::SOA(SOA::new(name("ns.example."), name("root.example."), 1, 2, 3, 4, data[0].parse().unwrap()))
+        }
+        _ => RData::try_from_str(kind, &data.join(" ")).unwrap(),
+    };
+    Record::from_rdata(name, ttl, data)
+}

@@ -1,0 +1,129 @@
+//! Several upstreams, bad upstreams, no upstreams.
+
+use std::time::{Duration, Instant};
+
+use dns64::{Error, Server};
+use hickory_proto::op::ResponseCode;
+
+use super::*;
+
+#[tokio::test]
+async fn another_upstream_is_asked_when_the_first_is_silent_and_then_first() {
+    let (_socket, dead) = silent();
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start(config(&[dead, upstream.address])).await;
+    assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
+    // The silent one is known now: nobody waits for it.
+    let asking = Instant::now();
+    assert_eq!(ask(server.address, "two.example. AAAA").await.answers.len(), 2);
+    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+    assert!(server.stats.snapshot().upstream_timeouts >= 1);
+}
+
+#[tokio::test]
+async fn an_upstream_with_a_closed_port_costs_no_wait() {
+    let (socket, closed) = silent();
+    drop(socket);
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start(config(&[closed, upstream.address])).await;
+    let asking = Instant::now();
+    assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
+    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_followed_by_one_that_does_not() {
+    let failing = Upstream::scripted(ZONE, |_| Script::Code(ResponseCode::ServFail)).await;
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start(config(&[failing.address, upstream.address])).await;
+    assert_eq!(ask(server.address, "v4.example. A").await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_of_all_upstreams_is_told() {
+    let failing = Upstream::scripted(ZONE, |_| Script::Code(ResponseCode::Refused)).await;
+    let server = start(config(&[failing.address])).await;
+    assert_eq!(ask(server.address, "v4.example. A").await.metadata.response_code, ResponseCode::Refused);
+    assert_eq!(failing.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn silence_of_all_upstreams_is_servfail_within_the_deadline() {
+    let (_socket, dead) = silent();
+    let server = start(config(&[dead])).await;
+    let asking = Instant::now();
+    let answer = Ask::new("v4.example. AAAA").edns(1232).over_udp(server.address).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert!(asking.elapsed() < Duration::from_millis(1700), "{:?}", asking.elapsed());
+    assert_eq!(answer.edns.unwrap().options().options.len(), 1);
+    assert_eq!(server.stats.snapshot().answers_servfail, 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_fetched_over_tcp_before_synthesis() {
+    let upstream = Upstream::scripted(ZONE, |_| Script::TruncatedOverUdp).await;
+    let server = start_with(&upstream).await;
+    assert_eq!(answers(&ask(server.address, "v4.example. AAAA").await), ["v4.example. 300 AAAA 2001:db8:64::c000:221"]);
+    let mut asked = upstream.asked();
+    asked.sort();
+    assert_eq!(asked, ["v4.example. A", "v4.example. A tcp", "v4.example. AAAA", "v4.example. AAAA tcp"]);
+}
+
+#[tokio::test]
+async fn forged_answers_are_passed_over() {
+    let upstream = Upstream::scripted(ZONE, |_| Script::AfterForgeries).await;
+    let server = start_with(&upstream).await;
+    assert_eq!(answers(&ask(server.address, "v4.example. A").await), ["v4.example. 900 A 192.0.2.33"]);
+    assert!(server.stats.snapshot().upstream_mismatched >= 2);
+}
+
+#[tokio::test]
+async fn an_upstream_without_edns_is_asked_without() {
+    let upstream = Upstream::scripted(ZONE, |_| Script::NoEdns).await;
+    let server = start_with(&upstream).await;
+    assert_eq!(answers(&ask(server.address, "v4.example. A").await), ["v4.example. 900 A 192.0.2.33"]);
+}
+
+#[tokio::test]
+async fn an_unreadable_answer_is_servfail() {
+    let mut raw = b"\x00\x00\x81\x80\x00\x01\x00\x05\x00\x00\x00\x00".to_vec();
+    raw.extend_from_slice(b"\x02v4\x07example\x00\x00\x01\x00\x01\xc0\x0c");
+    let upstream = Upstream::scripted(ZONE, move |_| Script::Raw(raw.clone())).await;
+    let server = start_with(&upstream).await;
+    assert_eq!(ask(server.address, "v4.example. A").await.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_ourselves_is_an_error_at_the_start() {
+    // A free port, found by taking and leaving it.
+    let (socket, address) = silent();
+    drop(socket);
+    let mut config = config(&[address]);
+    config.listen = vec![address];
+    assert!(matches!(Server::bind(config).await, Err(Error::UpstreamLoop { upstream, .. }) if upstream == address));
+}
+
+#[tokio::test]
+async fn an_upstream_that_sends_our_queries_back_is_found_and_not_asked() {
+    // A relay before us: the loop cannot be seen in the configuration.
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let relay_address = relay.local_addr().unwrap();
+    let server = start(config(&[relay_address])).await;
+    let ours = server.address;
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 4096];
+        loop {
+            let (length, client) = relay.recv_from(&mut buffer).await.unwrap();
+            let onward = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            onward.send_to(&buffer[..length], ours).await.unwrap();
+            let length = onward.recv(&mut buffer).await.unwrap();
+            relay.send_to(&buffer[..length], client).await.unwrap();
+        }
+    });
+    while server.stats.snapshot().upstream_loops == 0 {
+        tokio::task::yield_now().await;
+    }
+    let asking = Instant::now();
+    assert_eq!(ask(server.address, "v4.example. A").await.metadata.response_code, ResponseCode::ServFail);
+    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+}
