@@ -7,17 +7,30 @@
 #![forbid(unsafe_code)]
 
 pub mod event;
+mod expiry;
+mod filter;
+mod fragment;
+mod inbound;
+pub mod listing;
+mod outbound;
 pub mod packet;
 pub mod policy;
+mod random;
+mod refuse;
 pub mod rewrite;
+mod session;
 mod spill;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 mod time;
 mod translator;
+mod transport;
 mod verdict;
 mod worker;
 
 pub use event::{Event, EventBuffer};
+pub use listing::{MappingInfo, SessionInfo, Usage};
 pub use packet::{Gso, GsoKind, HEADROOM, Offload, PacketBuf, PartialChecksum, Protocol};
 pub use policy::{Policy, PolicyError};
 pub use spill::Spill;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pref64::{Pref64, WellKnownPolicy, special};
 
+use crate::packet::Protocol;
+
 /// What the translator is to do. Built from the configuration, checked by [`Policy::check`], then never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -33,6 +35,19 @@ pub struct Policy {
     pub header: HeaderPolicy,
     /// ICMP errors of our own.
     pub errors: ErrorPolicy,
+    /// Mappings that always exist.
+    pub static_mappings: Vec<StaticMapping>,
+}
+
+/// A mapping that always exists: what comes to its pool address and port goes to its host (RFC 6146 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticMapping {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Address and port (identifier for ICMP) of the host behind the translator.
+    pub internal: (Ipv6Addr, u16),
+    /// Pool address and port (identifier for ICMP).
+    pub external: (Ipv4Addr, u16),
 }
 
 /// A run of consecutive pool addresses with the ports that belong to the translator on each of them.
@@ -59,6 +74,12 @@ impl PoolRange {
     #[must_use]
     pub const fn addresses(&self) -> u64 {
         (self.last.to_bits() - self.first.to_bits()) as u64 + 1
+    }
+
+    /// Whether the range has this address and port.
+    #[must_use]
+    pub fn has_port(&self, address: Ipv4Addr, port: u16) -> bool {
+        (self.first..=self.last).contains(&address) && (self.first_port..=self.last_port).contains(&port)
     }
 
     /// Whether the range has an address and port that `other` has too.
@@ -244,6 +265,12 @@ pub enum PolicyError {
     /// More addresses than the tables can name.
     #[error("the pool has {0} addresses; at most {max} are supported", max = Policy::MAX_POOL_ADDRESSES)]
     PoolTooLarge(u64),
+    /// A static mapping's address and port are not the translator's.
+    #[error("the static mapping of {0}:{1} is outside of the pool")]
+    StaticOutsidePool(Ipv4Addr, u16),
+    /// Two static mappings contradict each other.
+    #[error("two static mappings of one protocol share the host's or the pool's end {0}:{1}")]
+    StaticTwice(Ipv4Addr, u16),
     /// A value is outside its range.
     #[error("{key} is {value}; allowed is {allowed}")]
     OutOfRange {
@@ -258,7 +285,7 @@ pub enum PolicyError {
 
 impl Policy {
     /// The most addresses a pool may have in all.
-    pub const MAX_POOL_ADDRESSES: u64 = 65_536;
+    pub const MAX_POOL_ADDRESSES: u64 = 16_384;
 
     /// A policy with the defaults of every field but these.
     #[must_use]
@@ -276,6 +303,7 @@ impl Policy {
             mtu: MtuPolicy::default(),
             header: HeaderPolicy::default(),
             errors: ErrorPolicy::default(),
+            static_mappings: Vec::new(),
         }
     }
 
@@ -286,6 +314,7 @@ impl Policy {
     pub fn check(&self) -> Result<(), PolicyError> {
         self.check_prefixes()?;
         self.check_pool()?;
+        self.check_static_mappings()?;
         self.check_numbers()
     }
 
@@ -324,6 +353,22 @@ impl Policy {
         if addresses > Self::MAX_POOL_ADDRESSES { Err(PolicyError::PoolTooLarge(addresses)) } else { Ok(()) }
     }
 
+    fn check_static_mappings(&self) -> Result<(), PolicyError> {
+        for (index, mapping) in self.static_mappings.iter().enumerate() {
+            let StaticMapping { protocol, internal, external } = *mapping;
+            if !self.pool.iter().any(|range| range.has_port(external.0, external.1)) {
+                return Err(PolicyError::StaticOutsidePool(external.0, external.1));
+            }
+            let clashes = |other: &&StaticMapping| {
+                other.protocol == protocol && (other.internal == internal || other.external == external)
+            };
+            if let Some(other) = self.static_mappings[index + 1..].iter().find(clashes) {
+                return Err(PolicyError::StaticTwice(other.external.0, other.external.1));
+            }
+        }
+        Ok(())
+    }
+
     fn check_numbers(&self) -> Result<(), PolicyError> {
         let timers = &self.timers;
         for (key, value) in [
@@ -340,14 +385,14 @@ impl Policy {
         in_range("translator.subscriber-prefix-length", self.subscriber_length.into(), 48, 128, "48 to 128")?;
         in_range("translator.mtu.lowest-ipv6", self.mtu.lowest_ipv6.into(), 1280, 65_535, "1280 to 65535")?;
         let most = Limits::MOST;
-        in_range("translator.limits.sessions", self.limits.sessions.into(), 1, most, "1 to 100000000")?;
-        in_range("translator.limits.mappings", self.limits.mappings.into(), 1, most, "1 to 100000000")
+        in_range("translator.limits.sessions", self.limits.sessions.into(), 1, most, "1 to 50000000")?;
+        in_range("translator.limits.mappings", self.limits.mappings.into(), 1, most, "1 to 50000000")
     }
 }
 
 impl Limits {
     /// The most sessions or mappings that can be asked for.
-    pub const MOST: u64 = 100_000_000;
+    pub const MOST: u64 = 50_000_000;
 }
 
 fn in_range(key: &'static str, value: u64, least: u64, most: u64, allowed: &'static str) -> Result<(), PolicyError> {

@@ -1,53 +1,248 @@
 //! A packet's way through the translator.
 
-use crate::packet::PacketBuf;
-use crate::policy::Policy;
+use std::net::Ipv6Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
+
+use crate::fragment::Fragments;
+use crate::packet::{PacketBuf, Protocol, tcp_flags};
+use crate::policy::{Policy, PolicyError, StaticMapping};
+use crate::random::Random;
+use crate::refuse::{self, Stop};
+use crate::rewrite;
+use crate::session::{Context, External, Keys, Pool, Shard, StoredSyns, Tick, Totals, Trigger, subscriber_prefix};
 use crate::time::Timestamp;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{Direction, DropReason, Verdict};
 use crate::worker::Worker;
+
+/// How many parts the state has. Two workers meet in one with a chance of one in this many.
+const SHARDS: usize = 16;
 
 /// The translator. Shared by all workers; every method takes `&self`.
 #[derive(Debug)]
 pub struct Translator {
-    _policy: Policy,
+    pub(crate) policy: Policy,
+    pub(crate) pool: Pool,
+    pub(crate) totals: Totals,
+    pub(crate) fragments: Fragments,
+    pub(crate) stored_syns: StoredSyns,
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    keys: Keys,
+    /// A secret for flow labels.
+    pub(crate) flow_seed: u64,
+    random: Mutex<Random>,
 }
 
 impl Translator {
     /// A translator with no state yet. `seed` must be unpredictable: ports, identifications and hashes depend on it.
+    ///
+    /// # Errors
+    /// When the policy cannot be used; see [`Policy::check`].
+    pub fn new(policy: Policy, seed: u64) -> Result<Self, PolicyError> {
+        policy.check()?;
+        let mut random = Random::new(seed, 0);
+        let keys = Keys::new(random.next_u64());
+        let shard = |number| CachePadded::new(Mutex::new(Shard::new(number, keys.clone(), seed)));
+        let translator = Self {
+            pool: Pool::new(&policy.pool),
+            policy,
+            totals: Totals::default(),
+            fragments: Fragments::default(),
+            stored_syns: StoredSyns::default(),
+            shards: (0..).take(SHARDS).map(shard).collect(),
+            keys,
+            flow_seed: random.next_u64(),
+            random: Mutex::new(random),
+        };
+        translator.add_static_mappings();
+        Ok(translator)
+    }
+
+    fn add_static_mappings(&self) {
+        let mut worker = Worker::new();
+        let mut batch = self.batch(Timestamp::ZERO, &mut worker);
+        for mapping in &self.policy.static_mappings {
+            let StaticMapping { protocol, internal, external } = *mapping;
+            let Some(address) = self.pool.index_of(external.0) else { continue };
+            let external = External { address, port: external.1 };
+            if self.pool.take_exactly(protocol, external) {
+                self.shard_of(internal.0).add_static(&mut batch.context(), protocol, internal, external);
+            }
+        }
+    }
+
+    /// The policy in force.
     #[must_use]
-    pub fn new(policy: Policy, _seed: u64) -> Self {
-        Self { _policy: policy }
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Starts a batch: one reading of the clock and one policy for all its packets.
     pub fn batch<'t>(&'t self, now: Timestamp, worker: &'t mut Worker) -> Batch<'t> {
-        Batch { _translator: self, _now: now, worker }
+        if !worker.identifications.is_seeded() {
+            worker.identifications.seed(self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64());
+        }
+        Batch { translator: self, now, tick: Tick::at(now), worker }
     }
 
-    /// Does what timers are due at `now`: sessions, fragments, stored SYNs and rested ports expire; packets this causes are in
-    /// `worker.spill` and are to be written. Any worker may call it; to be called every 100 ms or so by one of them, it
-    /// does a bounded amount of work and returns whether more is due at once.
-    pub fn expire(&self, _now: Timestamp, _worker: &mut Worker) -> bool {
-        false
+    /// Does what timers are due at `now`: sessions, fragments, stored SYNs and resting ports expire. Packets that this
+    /// causes are in `worker.spill` and are to be written. Any worker may call it, a few times a second; it does a
+    /// bounded amount of work and returns whether more is due at once.
+    pub fn expire(&self, now: Timestamp, worker: &mut Worker) -> bool {
+        crate::expiry::expire(&mut self.batch(now, worker))
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
+        // A panic under the lock is contained by the caller of this crate; the tables are usable after it.
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shard of a host behind the translator.
+    #[inline]
+    pub(crate) fn shard_of(&self, host: Ipv6Addr) -> MutexGuard<'_, Shard> {
+        let hash = self.keys.subscriber(subscriber_prefix(&self.policy, host));
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
+        self.shard(hash as usize % SHARDS)
+    }
+
+    /// The shard and the mapping that a pool address and port belong to.
+    #[inline]
+    pub(crate) fn owner_of(&self, protocol: Protocol, external: External) -> Option<(MutexGuard<'_, Shard>, u32)> {
+        let (shard, mapping) = crate::session::slot_owner(self.pool.slot(protocol, external))?;
+        Some((self.shard(shard as usize), mapping))
     }
 }
 
 /// Packets that are translated under one policy and one reading of the clock.
 #[derive(Debug)]
 pub struct Batch<'t> {
-    _translator: &'t Translator,
-    _now: Timestamp,
-    worker: &'t mut Worker,
+    pub(crate) translator: &'t Translator,
+    pub(crate) now: Timestamp,
+    pub(crate) tick: Tick,
+    pub(crate) worker: &'t mut Worker,
+}
+
+/// What a way through the translator ends with when the packet was not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// The buffer holds a packet to write.
+    Translated,
+    /// The buffer holds a packet for a host behind this translator.
+    Hairpinned,
+    /// The packet was kept, or what came of it is in the spill.
+    Held,
+    /// The packet was dropped and the buffer holds the answer.
+    Refused(DropReason),
 }
 
 impl Batch<'_> {
     /// Translates one packet where it stands. See [`Verdict`] for what to do then.
-    pub fn translate(&mut self, _packet: &mut PacketBuf<'_>) -> Verdict {
-        Verdict::Dropped(DropReason::NotIp)
+    pub fn translate(&mut self, packet: &mut PacketBuf<'_>) -> Verdict {
+        match packet.bytes().first().map(|byte| byte >> 4) {
+            Some(6) => match self.six_to_four(packet) {
+                Ok(passed) => self.passed(passed, Direction::SixToFour),
+                Err(stop) => self.stopped(packet, stop, Direction::SixToFour),
+            },
+            Some(4) => match self.four_to_six(packet, false) {
+                Ok(passed) => self.passed(passed, Direction::FourToSix),
+                Err(stop) => self.stopped(packet, stop, Direction::FourToSix),
+            },
+            _ => self.dropped(DropReason::NotIp),
+        }
     }
 
     /// The worker, whose spill is to be drained after each packet.
-    pub fn worker(&mut self) -> &mut Worker {
+    pub const fn worker(&mut self) -> &mut Worker {
         self.worker
     }
+
+    /// What the session tables need of this batch.
+    #[inline]
+    pub(crate) fn context(&mut self) -> Context<'_> {
+        Context {
+            policy: &self.translator.policy,
+            pool: &self.translator.pool,
+            totals: &self.translator.totals,
+            stored_syns: &self.translator.stored_syns,
+            now: self.now,
+            tick: self.tick,
+            events: &mut self.worker.events,
+        }
+    }
+
+    fn passed(&self, passed: Passed, direction: Direction) -> Verdict {
+        match passed {
+            Passed::Translated => Verdict::Translated(direction),
+            Passed::Hairpinned => {
+                self.worker.counters.count_hairpinned();
+                Verdict::Hairpinned
+            }
+            Passed::Held => {
+                self.worker.counters.count_held();
+                Verdict::Held
+            }
+            Passed::Refused(reason) => {
+                self.worker.counters.count_drop(reason);
+                self.worker.counters.count_refused();
+                Verdict::Refused(reason)
+            }
+        }
+    }
+
+    fn dropped(&self, reason: DropReason) -> Verdict {
+        self.worker.counters.count_drop(reason);
+        Verdict::Dropped(reason)
+    }
+
+    #[cold]
+    fn stopped(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> Verdict {
+        let verdict = self.dropped(stop.reason);
+        if !stop.silent && self.answer(packet, stop, direction) {
+            self.worker.counters.count_refused();
+            return Verdict::Refused(stop.reason);
+        }
+        verdict
+    }
+
+    /// Replaces a dropped packet by the answer to its sender. Returns whether there is one.
+    pub(crate) fn answer(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> bool {
+        let policy = &self.translator.policy;
+        let Worker { errors, identifications, counters, .. } = &mut *self.worker;
+        let budget = || {
+            let allowed = errors.take(self.now, policy.errors.rate);
+            if !allowed {
+                counters.count_drop(DropReason::ErrorRateLimit);
+            }
+            allowed
+        };
+        match direction {
+            Direction::SixToFour => refuse::answer_v6(policy, packet, stop, budget),
+            Direction::FourToSix => refuse::answer_v4(policy, packet, stop, identifications.next(), budget),
+        }
+    }
+
+    pub(crate) fn count_error(&self, packet: &PacketBuf<'_>, direction: Direction) {
+        let bytes = u64::try_from(packet.len()).unwrap_or(u64::MAX);
+        self.worker.counters.count_translated(direction, Protocol::Icmp, 1, bytes);
+    }
+
+    /// Lowers the MSS of a SYN, if policy asks for it.
+    #[inline]
+    pub(crate) fn clamp_mss(&self, packet: &mut PacketBuf<'_>, transport: u16, trigger: Trigger) {
+        /// Bytes of the IPv6 and TCP headers (RFC 6691 §2).
+        const HEADERS: u16 = 60;
+        if let (Some(mtu), Trigger::Tcp(flags)) = (self.translator.policy.mtu.clamp_mss_to_ipv6_mtu, trigger)
+            && flags & tcp_flags::SYN != 0
+        {
+            rewrite::clamp_mss(packet, transport.into(), mtu.saturating_sub(HEADERS));
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What happens by the passing of time.
+
+use crate::packet::{HEADROOM, Offload, PacketBuf};
+use crate::refuse::{self, Stop};
+use crate::rewrite::{self, Endpoints};
+use crate::session::Probe;
+use crate::translator::{Batch, Passed};
+use crate::verdict::DropReason;
+
+/// Steps of a shard's timer wheel under one lock, and shards' turns in one call: about a millisecond at the most.
+const STEPS: u32 = 256;
+/// Datagrams whose fragments are forgotten in one call.
+const DATAGRAMS: usize = 256;
+
+/// Does a bounded part of what is due. Returns whether more is.
+pub(crate) fn expire(batch: &mut Batch<'_>) -> bool {
+    let lost = batch.translator.fragments.expire(batch.now, DATAGRAMS);
+    for _ in 0..lost {
+        batch.worker.counters.count_drop(DropReason::FragmentTimeout);
+    }
+    let mut more = expire_stored_syns(batch);
+    for number in 0..batch.translator.shard_count() {
+        more |= expire_shard(batch, number);
+    }
+    more
+}
+
+fn expire_shard(batch: &mut Batch<'_>, number: usize) -> bool {
+    const PROBE: usize = 60;
+    let translator = batch.translator;
+    let budget = if batch.worker.spill.has_room(STEPS as usize, STEPS as usize * PROBE) { STEPS } else { 0 };
+    // The probes are built outside of the borrow of the events.
+    let mut probes: [Option<Probe>; STEPS as usize] = [None; STEPS as usize];
+    let mut due = probes.iter_mut();
+    let more = translator.shard(number).expire(&mut batch.context(), budget, &mut |probe| {
+        if let Some(place) = due.next() {
+            *place = Some(probe);
+        }
+    });
+    probes.iter().map_while(|probe| *probe).for_each(|probe| send_probe(batch, probe));
+    more
+}
+
+/// Asks the host behind the translator whether its connection lives; its answer goes on to the other end
+/// (RFC 6146 §3.5.2.2, ESTABLISHED).
+fn send_probe(batch: &mut Batch<'_>, probe: Probe) {
+    let prefix = batch.translator.policy.prefixes[usize::from(probe.internal.prefix)];
+    let segment = rewrite::probe_v6(&Endpoints {
+        source: prefix.embed(probe.remote),
+        source_port: probe.remote_port,
+        destination: probe.internal.address,
+        destination_port: probe.internal.port,
+    });
+    batch.worker.spill.push(&[&segment], Offload::default());
+}
+
+fn expire_stored_syns(batch: &mut Batch<'_>) -> bool {
+    for _ in 0..STEPS {
+        let Some(syn) = batch.translator.stored_syns.take_expired(batch.tick) else { return false };
+        batch.worker.counters.count_drop(DropReason::StoredSynTimeout);
+        let mut storage = vec![0; HEADROOM + syn.len() + HEADROOM];
+        storage[HEADROOM..HEADROOM + syn.len()].copy_from_slice(&syn);
+        let mut packet = PacketBuf::new(&mut storage, HEADROOM, syn.len(), Offload::default());
+        let (policy, now) = (&batch.translator.policy, batch.now);
+        let identification = batch.worker.identifications.next();
+        let errors = &mut batch.worker.errors;
+        if refuse::answer_stored_syn(policy, &mut packet, identification, || errors.take(now, policy.errors.rate)) {
+            batch.worker.counters.count_refused();
+            batch.worker.spill.push(&[packet.bytes()], packet.offload);
+        }
+    }
+    true
+}
+
+impl Batch<'_> {
+    /// Puts a packet that was translated outside of the caller's buffer into the spill, or counts why it was not.
+    pub(crate) fn spill(&mut self, packet: &PacketBuf<'_>, outcome: Result<Passed, Stop>) {
+        match outcome {
+            Ok(Passed::Translated | Passed::Hairpinned | Passed::Refused(_)) => {
+                self.worker.spill.push(&[packet.bytes()], packet.offload);
+            }
+            Ok(Passed::Held) => {}
+            Err(stop) => self.worker.counters.count_drop(stop.reason),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Fragments: finding the ports of those that do not carry them (RFC 6146 §3.4).
+//!
+//! Fragments are translated one by one. One that comes before its first fragment is held until that has come. Where the
+//! checksum depends on the whole datagram (ICMP echo, whose pseudo-header differs in length between the versions, and
+//! UDP without a checksum), all are held and put together. Overlapping fragments condemn their datagram (RFC 5722).
+
+mod whole;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::packet::{Fragment, HEADROOM, Upper};
+use crate::policy::Limits;
+use crate::time::Timestamp;
+use crate::verdict::DropReason;
+
+pub(crate) use whole::allow_fragmentation;
+
+/// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) identification: u32,
+    pub(crate) protocol: u8,
+}
+
+/// One fragment as it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'p> {
+    pub(crate) key: Key,
+    pub(crate) place: Fragment,
+    /// Bytes of IP header (and extension headers) in front of the fragment's data.
+    pub(crate) header_len: usize,
+    /// The whole packet.
+    pub(crate) packet: &'p [u8],
+    /// What the first fragment carries; nothing for the others.
+    pub(crate) upper: Option<Upper>,
+}
+
+/// What to do with a fragment.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Translate it: its datagram carries this. Then the ones in the list, which came too early.
+    Translate(Upper, Vec<Held>),
+    /// The datagram is complete: translate this, which is it, instead.
+    Whole(Held),
+    /// It is kept.
+    Held,
+}
+
+/// A packet that was kept, with headroom in front.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) storage: Vec<u8>,
+    pub(crate) len: usize,
+}
+
+/// Fragments of one datagram at the most; more than a datagram of 64 KB has in pieces of 512 bytes.
+const MOST_PIECES: usize = 128;
+/// One source may hold this part of the limits.
+const SHARE_OF_A_SOURCE: u32 = 4;
+/// The longest datagram.
+const LONGEST: usize = 65_535;
+
+#[derive(Debug)]
+struct Datagram {
+    /// What the first fragment carried, once it has come.
+    upper: Option<Upper>,
+    /// Held until complete.
+    whole: bool,
+    /// An overlap was seen, or a bound: whatever still comes is dropped.
+    condemned: Option<DropReason>,
+    /// Ranges of data seen, as they came: start, end.
+    seen: Vec<(u32, u32)>,
+    /// Length of all data, once the last fragment has come.
+    length: Option<u32>,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    offset: u32,
+    header_len: usize,
+    held: Held,
+}
+
+/// Datagrams of which fragments have been seen lately.
+#[derive(Debug, Default)]
+pub(crate) struct Fragments {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    datagrams: HashMap<Key, Datagram, foldhash::quality::RandomState>,
+    /// In the order of their deadlines, since all live equally long.
+    deadlines: VecDeque<(Timestamp, Key)>,
+    /// Datagrams and held fragments by source.
+    by_source: HashMap<IpAddr, u32, foldhash::quality::RandomState>,
+    held: u32,
+    held_bytes: u32,
+}
+
+impl Fragments {
+    /// Takes note of a fragment and says what to do with it.
+    pub(crate) fn admit(
+        &self,
+        arrival: &Arrival<'_>,
+        now: Timestamp,
+        lifetime: Duration,
+        limits: &Limits,
+    ) -> Result<Admission, DropReason> {
+        self.lock().admit(arrival, now + lifetime, limits)
+    }
+
+    /// Forgets up to `budget` datagrams whose time has passed. Returns how many held fragments were lost with them.
+    pub(crate) fn expire(&self, now: Timestamp, budget: usize) -> u32 {
+        let mut inner = self.lock();
+        let mut lost = 0;
+        for _ in 0..budget {
+            match inner.deadlines.front() {
+                Some(&(deadline, key)) if deadline <= now => {
+                    inner.deadlines.pop_front();
+                    lost += inner.forget(&key);
+                }
+                _ => break,
+            }
+        }
+        lost
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, arrival: &Arrival<'_>, deadline: Timestamp, limits: &Limits) -> Result<Admission, DropReason> {
+        let key = arrival.key;
+        if !self.datagrams.contains_key(&key) {
+            self.open(key, deadline, limits)?;
+        }
+        let room = self.room_for(arrival, limits);
+        let Some(datagram) = self.datagrams.get_mut(&key) else { return Err(DropReason::FragmentLimit) };
+        if let Err(reason) = datagram.note(arrival) {
+            if datagram.condemned.is_some() {
+                self.release_pieces(&key);
+            }
+            return Err(reason);
+        }
+        if !datagram.whole {
+            if let Some(upper) = datagram.upper {
+                let early = self.release_pieces(&key);
+                return Ok(Admission::Translate(upper, early.into_iter().map(|piece| piece.held).collect()));
+            }
+        }
+        if !room {
+            datagram.condemned = Some(DropReason::FragmentLimit);
+            self.release_pieces(&key);
+            return Err(DropReason::FragmentLimit);
+        }
+        datagram.pieces.push(Piece::of(arrival));
+        let complete = datagram.whole && datagram.is_complete();
+        self.count_held(&key, arrival.packet.len());
+        if complete {
+            let pieces = self.release_pieces(&key);
+            return assemble(pieces).map(Admission::Whole).ok_or(DropReason::Malformed);
+        }
+        Ok(Admission::Held)
+    }
+
+    /// Makes room for a datagram that was not seen before.
+    fn open(&mut self, key: Key, deadline: Timestamp, limits: &Limits) -> Result<(), DropReason> {
+        let of_source = self.by_source.entry(key.source).or_default();
+        if self.datagrams.len() >= limits.fragments as usize || *of_source >= share(limits.fragments) {
+            if *of_source == 0 {
+                self.by_source.remove(&key.source);
+            }
+            return Err(DropReason::FragmentLimit);
+        }
+        *of_source += 1;
+        self.datagrams.insert(key, Datagram::new());
+        self.deadlines.push_back((deadline, key));
+        Ok(())
+    }
+
+    fn room_for(&self, arrival: &Arrival<'_>, limits: &Limits) -> bool {
+        let of_source = self.by_source.get(&arrival.key.source).copied().unwrap_or(0);
+        let bytes = u32::try_from(arrival.packet.len() + HEADROOM).unwrap_or(u32::MAX);
+        self.held < limits.fragments
+            && self.held_bytes.saturating_add(bytes) <= limits.fragment_bytes
+            && of_source < share(limits.fragments)
+    }
+
+    fn count_held(&mut self, key: &Key, len: usize) {
+        self.held += 1;
+        self.held_bytes += u32::try_from(len + HEADROOM).unwrap_or(0);
+        *self.by_source.entry(key.source).or_default() += 1;
+    }
+
+    /// Takes the held fragments of a datagram out.
+    fn release_pieces(&mut self, key: &Key) -> Vec<Piece> {
+        let Some(datagram) = self.datagrams.get_mut(key) else { return Vec::new() };
+        let pieces = std::mem::take(&mut datagram.pieces);
+        for piece in &pieces {
+            self.held -= 1;
+            self.held_bytes -= u32::try_from(piece.held.len + HEADROOM).unwrap_or(0);
+            self.uncount(key.source);
+        }
+        pieces
+    }
+
+    fn forget(&mut self, key: &Key) -> u32 {
+        let pieces = self.release_pieces(key);
+        self.datagrams.remove(key);
+        self.uncount(key.source);
+        u32::try_from(pieces.len()).unwrap_or(u32::MAX)
+    }
+
+    fn uncount(&mut self, source: IpAddr) {
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+    }
+}
+
+impl Datagram {
+    const fn new() -> Self {
+        Self { upper: None, whole: false, condemned: None, seen: Vec::new(), length: None, pieces: Vec::new() }
+    }
+
+    /// Checks a fragment against those before it.
+    fn note(&mut self, arrival: &Arrival<'_>) -> Result<(), DropReason> {
+        if let Some(reason) = self.condemned {
+            return Err(reason);
+        }
+        let data = u32::try_from(arrival.packet.len() - arrival.header_len).unwrap_or(u32::MAX);
+        let start = u32::from(arrival.place.offset);
+        let end = start.saturating_add(data);
+        if end as usize > LONGEST || (arrival.place.more && !data.is_multiple_of(8)) || data == 0 {
+            return Err(DropReason::Malformed);
+        }
+        if self.seen.contains(&(start, end)) {
+            // The network duplicated it. The first copy is on its way already.
+            return Err(DropReason::FragmentOverlap);
+        }
+        let overlaps = self.seen.iter().any(|&(from, to)| start < to && from < end);
+        let last = !arrival.place.more;
+        let contradicts = self.length.is_some_and(|length| end > length || last)
+            || (last && self.seen.iter().any(|&(_, to)| to > end));
+        if overlaps || contradicts {
+            return Err(self.condemn(DropReason::FragmentOverlap));
+        }
+        if self.seen.len() >= MOST_PIECES {
+            return Err(self.condemn(DropReason::FragmentLimit));
+        }
+        self.seen.push((start, end));
+        if last {
+            self.length = Some(end);
+        }
+        if let Some(upper) = arrival.upper {
+            self.upper = Some(upper);
+            self.whole = matches!(upper, Upper::Echo { .. } | Upper::Udp { checksum: 0, .. });
+        }
+        Ok(())
+    }
+
+    const fn condemn(&mut self, reason: DropReason) -> DropReason {
+        self.condemned = Some(reason);
+        reason
+    }
+
+    fn is_complete(&self) -> bool {
+        let covered: u32 = self.seen.iter().map(|(start, end)| end - start).sum();
+        self.length == Some(covered)
+    }
+}
+
+impl Piece {
+    fn of(arrival: &Arrival<'_>) -> Self {
+        let mut storage = vec![0; HEADROOM];
+        storage.extend_from_slice(arrival.packet);
+        let held = Held { storage, len: arrival.packet.len() };
+        Self { offset: arrival.place.offset.into(), header_len: arrival.header_len, held }
+    }
+}
+
+/// One fragment's headers and all the data: lengths and fragment fields are still the first fragment's.
+fn assemble(mut pieces: Vec<Piece>) -> Option<Held> {
+    pieces.sort_unstable_by_key(|piece| piece.offset);
+    let mut pieces = pieces.into_iter();
+    let mut whole = pieces.next()?.held;
+    for piece in pieces {
+        whole.storage.extend_from_slice(&piece.held.storage[HEADROOM + piece.header_len..]);
+    }
+    whole.len = whole.storage.len() - HEADROOM;
+    Some(whole)
+}
+
+const fn share(limit: u32) -> u32 {
+    let share = limit / SHARE_OF_A_SOURCE;
+    if share == 0 { 1 } else { share }
+}
+
+#[cfg(test)]
+mod tests;

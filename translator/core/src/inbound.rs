@@ -1,0 +1,220 @@
+//! From IPv4 to IPv6: RFC 6146 §3.4 to §3.7, in its order.
+
+use std::net::IpAddr;
+
+use crate::filter;
+use crate::fragment::{Admission, Arrival, Held, Key};
+use crate::packet::{self, PacketBuf, Parsed4, Upper, tcp_flags};
+use crate::policy::UdpZeroChecksum;
+use crate::refuse::Stop;
+use crate::rewrite::{self, Endpoints, ErrorEndpoints, LinkMtus, Split};
+use crate::session::{External, Incoming, Internal, Trigger};
+use crate::translator::{Batch, Passed};
+use crate::transport::{Transport, arrival_upper, segments};
+use crate::verdict::{Direction, DropReason};
+
+impl Batch<'_> {
+    /// `hairpinned` is set for a packet that has just come from the IPv6 side.
+    #[inline]
+    pub(crate) fn four_to_six(&mut self, packet: &mut PacketBuf<'_>, hairpinned: bool) -> Result<Passed, Stop> {
+        let parsed = packet::parse_v4(packet.bytes())?;
+        let pool = filter::from_ipv4(&self.translator.pool, &parsed, hairpinned)?;
+        if parsed.hop_limit <= 1 {
+            return Err(DropReason::HopLimitExceeded.into());
+        }
+        if parsed.fragment.is_some() {
+            return self.fragment_four_to_six(packet, &parsed, pool);
+        }
+        if let Upper::IcmpError { .. } = parsed.upper {
+            return self.error_four_to_six(packet, &parsed, hairpinned);
+        }
+        self.send_to_ipv6(packet, &parsed, pool, parsed.upper)
+    }
+
+    /// Translates a packet whose transport is known: its own, or that of the datagram it is a fragment of.
+    #[inline]
+    fn send_to_ipv6(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed4,
+        pool: External,
+        upper: Upper,
+    ) -> Result<Passed, Stop> {
+        let translator = self.translator;
+        let transport = Transport::of(upper, Direction::FourToSix)?;
+        if let Upper::Udp { checksum: 0, .. } = parsed.upper
+            && packet.offload.checksum.is_none()
+            && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
+        {
+            return Err(DropReason::ZeroUdpChecksum.into());
+        }
+        let (packets, bytes) = segments(packet);
+        let external = External { port: transport.near, ..pool };
+        let incoming = Incoming {
+            protocol: transport.protocol,
+            external,
+            remote: parsed.source,
+            remote_port: transport.far,
+            trigger: transport.trigger,
+            packets,
+            bytes,
+        };
+        let internal = match self.receive(&incoming) {
+            Ok(internal) => internal,
+            Err(DropReason::NoMapping | DropReason::Filtered) if is_opening(transport.trigger) => {
+                return self.store_syn(packet, &incoming);
+            }
+            Err(reason) => return Err(reason.into()),
+        };
+        filter::may_represent(&translator.policy, internal.prefix, parsed.source)?;
+        let to = Endpoints {
+            source: translator.policy.prefixes[usize::from(internal.prefix)].embed(parsed.source),
+            source_port: transport.far,
+            destination: internal.address,
+            destination_port: internal.port,
+        };
+        self.clamp_mss(packet, parsed.header_len, transport.trigger);
+        rewrite::four_to_six(packet, parsed, &to, &translator.policy.header, translator.flow_seed)?;
+        let counters = &self.worker.counters;
+        counters.count_translated(Direction::FourToSix, transport.protocol, packets.into(), bytes.into());
+        self.fit(packet, parsed)
+    }
+
+    /// What IPv4 could have fragmented is made to fit the smallest IPv6 link (RFC 7915 §4.1).
+    #[inline]
+    fn fit(&mut self, packet: &mut PacketBuf<'_>, parsed: &Parsed4) -> Result<Passed, Stop> {
+        let max = self.translator.policy.mtu.lowest_ipv6;
+        if parsed.dont_fragment || packet.len() <= usize::from(max) {
+            return Ok(Passed::Translated);
+        }
+        // RFC 7915 §4.1: the low-order 16 bits are the IPv4 identification, the high-order ones zero.
+        match rewrite::split_v6(packet, parsed.identification, max, &mut self.worker.spill)? {
+            Split::InPlace => Ok(Passed::Translated),
+            Split::Spilled => Ok(Passed::Held),
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, incoming: &Incoming) -> Result<Internal, DropReason> {
+        let translator = self.translator;
+        let (mut shard, mapping) =
+            translator.owner_of(incoming.protocol, incoming.external).ok_or(DropReason::NoMapping)?;
+        shard.inbound(&mut self.context(), mapping, incoming)
+    }
+
+    /// A SYN that nobody inside has asked for may be half of a simultaneous open (RFC 6146 §3.5.2.2, CLOSED).
+    #[cold]
+    fn store_syn(&mut self, packet: &PacketBuf<'_>, incoming: &Incoming) -> Result<Passed, Stop> {
+        let translator = self.translator;
+        let policy = &translator.policy;
+        let external = (translator.pool.address(incoming.external.address), incoming.external.port);
+        let remote = (incoming.remote, incoming.remote_port);
+        let deadline = self.tick.after(policy.timers.tcp_incoming_syn);
+        let limit = policy.limits.stored_syns;
+        if translator.stored_syns.store(external, remote, packet.bytes(), deadline, limit) {
+            Ok(Passed::Held)
+        } else {
+            Err(DropReason::StoredSynLimit.into())
+        }
+    }
+
+    /// An ICMP error about a packet that went from IPv6 to IPv4 (RFC 6146 §3.4, §3.6; RFC 7915 §4.2, §4.3).
+    fn error_four_to_six(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed4,
+        hairpinned: bool,
+    ) -> Result<Passed, Stop> {
+        let translator = self.translator;
+        let embedded = packet::parse_embedded_v4(packet::original_datagram(packet.bytes(), parsed))?;
+        // The packet inside went the other way: what is its source is the mapping's pool address.
+        let address = translator.pool.index_of(embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
+        let inside = Transport::inside_error(embedded.upper, Direction::SixToFour)?;
+        let external = External { address, port: inside.near };
+        let remote = (embedded.destination, inside.far);
+        let internal = translator
+            .owner_of(inside.protocol, external)
+            .and_then(|(shard, mapping)| shard.internal_of(mapping, inside.protocol, external, remote))
+            .ok_or(DropReason::NoMapping)?;
+        let policy = &translator.policy;
+        let prefix = policy.prefixes[usize::from(internal.prefix)];
+        // Where the prefix must not stand for a router's address, the error comes from us: path MTU discovery must
+        // work even behind a router with a private address.
+        let source = match filter::may_represent(policy, internal.prefix, parsed.source) {
+            Err(_) if !hairpinned => policy.errors.source6.unwrap_or_else(|| prefix.embed(embedded.destination)),
+            _ => prefix.embed(parsed.source),
+        };
+        let to = ErrorEndpoints {
+            source,
+            destination: internal.address,
+            embedded: Endpoints {
+                source: internal.address,
+                source_port: internal.port,
+                destination: prefix.embed(embedded.destination),
+                destination_port: inside.far,
+            },
+        };
+        let links = LinkMtus::default();
+        rewrite::error_four_to_six(packet, parsed, &embedded, &to, &policy.header, &links, translator.flow_seed)?;
+        self.count_error(packet, Direction::FourToSix);
+        Ok(Passed::Translated)
+    }
+
+    #[cold]
+    fn fragment_four_to_six(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed4,
+        pool: External,
+    ) -> Result<Passed, Stop> {
+        let Some(place) = parsed.fragment else { return Err(DropReason::Malformed.into()) };
+        let key = Key {
+            source: IpAddr::V4(parsed.source),
+            destination: IpAddr::V4(parsed.destination),
+            identification: parsed.identification,
+            protocol: parsed.upper.protocol_number_v4(),
+        };
+        let upper = parsed.upper.of_first_fragment();
+        let len = (parsed.total_len as usize).min(packet.len());
+        let arrival =
+            Arrival { key, place, header_len: parsed.header_len.into(), packet: &packet.bytes()[..len], upper };
+        let policy = &self.translator.policy;
+        match self.translator.fragments.admit(&arrival, self.now, policy.timers.fragment, &policy.limits)? {
+            Admission::Held => Ok(Passed::Held),
+            Admission::Whole(whole) => self.whole_four_to_six(whole),
+            Admission::Translate(upper, early) => {
+                let passed = self.send_to_ipv6(packet, parsed, pool, arrival_upper(parsed.upper, upper))?;
+                for held in early {
+                    self.release_four_to_six(held, upper.of_later_fragment());
+                }
+                Ok(passed)
+            }
+        }
+    }
+
+    /// Translates a fragment that had to wait for the first of its datagram.
+    fn release_four_to_six(&mut self, mut held: Held, upper: Upper) {
+        let mut packet = held.packet();
+        let translated = packet::parse_v4(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
+            let pool = filter::from_ipv4(&self.translator.pool, &parsed, true)?;
+            self.send_to_ipv6(&mut packet, &parsed, pool, upper)
+        });
+        self.spill(&packet, translated);
+    }
+
+    /// Translates a datagram that had to be put together.
+    fn whole_four_to_six(&mut self, mut whole: Held) -> Result<Passed, Stop> {
+        whole.make_whole_v4();
+        let mut packet = whole.packet();
+        let passed = self.four_to_six(&mut packet, true)?;
+        self.spill(&packet, Ok(passed));
+        Ok(Passed::Held)
+    }
+}
+
+const fn is_opening(trigger: Trigger) -> bool {
+    match trigger {
+        Trigger::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
+        Trigger::Datagram | Trigger::Reply => false,
+    }
+}

@@ -1,0 +1,204 @@
+//! From IPv6 to IPv4: RFC 6146 §3.4 to §3.8, in its order.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::filter;
+use crate::fragment::{Admission, Arrival, Held, Key, allow_fragmentation};
+use crate::packet::{self, HEADROOM, PacketBuf, Parsed6, Upper};
+use crate::refuse::Stop;
+use crate::rewrite::{self, Endpoints, ErrorEndpoints, LinkMtus};
+use crate::session::Outgoing;
+use crate::translator::{Batch, Passed};
+use crate::transport::{Transport, arrival_upper, segments};
+use crate::verdict::{Direction, DropReason};
+
+/// Where a packet goes: the prefix its destination is under, and the IPv4 address in it.
+#[derive(Clone, Copy)]
+struct Target {
+    prefix: u8,
+    remote: Ipv4Addr,
+}
+
+impl Batch<'_> {
+    #[inline]
+    pub(crate) fn six_to_four(&mut self, packet: &mut PacketBuf<'_>) -> Result<Passed, Stop> {
+        let parsed = packet::parse_v6(packet.bytes())?;
+        let (prefix, remote) = filter::from_ipv6(&self.translator.policy, &parsed)?;
+        if parsed.hop_limit <= 1 {
+            return Err(DropReason::HopLimitExceeded.into());
+        }
+        let target = Target { prefix, remote };
+        if parsed.fragment.is_some() {
+            return self.fragment_six_to_four(packet, &parsed, target);
+        }
+        if let Upper::IcmpError { .. } = parsed.upper {
+            self.error_six_to_four(packet, &parsed, target)?;
+        } else {
+            self.send_to_ipv4(packet, &parsed, target, parsed.upper)?;
+        }
+        self.hairpin(packet, target)
+    }
+
+    /// Translates a packet whose transport is known: its own, or that of the datagram it is a fragment of.
+    #[inline]
+    fn send_to_ipv4(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed6,
+        target: Target,
+        upper: Upper,
+    ) -> Result<(), Stop> {
+        let transport = Transport::of(upper, Direction::SixToFour)?;
+        let (packets, bytes) = segments(packet);
+        let outgoing = Outgoing {
+            protocol: transport.protocol,
+            source: parsed.source,
+            source_port: transport.near,
+            remote: target.remote,
+            remote_port: transport.far,
+            prefix: target.prefix,
+            trigger: transport.trigger,
+            packets,
+            bytes,
+        };
+        let translator = self.translator;
+        let external = translator.shard_of(parsed.source).outbound(&mut self.context(), &outgoing)?;
+        let to = Endpoints {
+            source: translator.pool.address(external.address),
+            source_port: external.port,
+            destination: target.remote,
+            destination_port: transport.far,
+        };
+        self.clamp_mss(packet, parsed.header_len, transport.trigger);
+        let identification = self.worker.identifications.next();
+        rewrite::six_to_four(packet, parsed, &to, &translator.policy.header, identification)?;
+        let counters = &self.worker.counters;
+        counters.count_translated(Direction::SixToFour, transport.protocol, packets.into(), bytes.into());
+        Ok(())
+    }
+
+    /// A packet for a pool address is turned round (RFC 6146 §3.8).
+    #[inline]
+    fn hairpin(&mut self, packet: &mut PacketBuf<'_>, target: Target) -> Result<Passed, Stop> {
+        if self.translator.pool.index_of(target.remote).is_none() {
+            return Ok(Passed::Translated);
+        }
+        self.turn_round(packet)
+    }
+
+    #[cold]
+    fn turn_round(&mut self, packet: &mut PacketBuf<'_>) -> Result<Passed, Stop> {
+        if !self.translator.policy.hairpinning {
+            return Err(DropReason::AdministrativelyProhibited.into());
+        }
+        match self.four_to_six(packet, true) {
+            Ok(Passed::Held) => Ok(Passed::Held),
+            Ok(Passed::Translated | Passed::Hairpinned | Passed::Refused(_)) => Ok(Passed::Hairpinned),
+            // The answer, if there is one, is an IPv4 packet for the sender's own mapping.
+            Err(stop) if self.answer(packet, stop, Direction::FourToSix) && self.four_to_six(packet, true).is_ok() => {
+                Ok(Passed::Refused(stop.reason))
+            }
+            Err(stop) => Err(Stop { silent: true, ..stop }),
+        }
+    }
+
+    /// An ICMPv6 error about a packet that went from IPv4 to IPv6 (RFC 6146 §3.4, §3.6; RFC 7915 §5.2, §5.3).
+    fn error_six_to_four(&mut self, packet: &mut PacketBuf<'_>, parsed: &Parsed6, target: Target) -> Result<(), Stop> {
+        let translator = self.translator;
+        let embedded = packet::parse_embedded_v6(packet::original_datagram(packet.bytes(), parsed))?;
+        // The packet inside went the other way: what is its destination is the host behind the translator.
+        let (_, remote) =
+            filter::destination(&translator.policy.prefixes, embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
+        let inside = Transport::inside_error(embedded.upper, Direction::FourToSix)?;
+        let host = embedded.destination;
+        let external =
+            translator.shard_of(host).external_of(inside.protocol, host, inside.near).ok_or(DropReason::NoMapping)?;
+        let pool_address = translator.pool.address(external.address);
+        // A router's own IPv6 address has no IPv4 counterpart (RFC 6791 §3.1); the host's own does.
+        let source = match translator.policy.errors.source4 {
+            Some(source) if parsed.source != host => source,
+            _ => pool_address,
+        };
+        let to = ErrorEndpoints {
+            source,
+            destination: target.remote,
+            embedded: Endpoints {
+                source: remote,
+                source_port: inside.far,
+                destination: pool_address,
+                destination_port: external.port,
+            },
+        };
+        let identification = self.worker.identifications.next();
+        let header = &translator.policy.header;
+        rewrite::error_six_to_four(packet, parsed, &embedded, &to, header, &LinkMtus::default(), identification)?;
+        self.count_error(packet, Direction::SixToFour);
+        Ok(())
+    }
+
+    #[cold]
+    fn fragment_six_to_four(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed6,
+        target: Target,
+    ) -> Result<Passed, Stop> {
+        let Some(place) = parsed.fragment else { return Err(DropReason::Malformed.into()) };
+        let key = Key {
+            source: IpAddr::V6(parsed.source),
+            destination: IpAddr::V6(parsed.destination),
+            identification: parsed.identification,
+            protocol: parsed.upper.protocol_number_v6(),
+        };
+        let upper = parsed.upper.of_first_fragment();
+        let len = (parsed.total_len as usize).min(packet.len());
+        let arrival =
+            Arrival { key, place, header_len: parsed.header_len.into(), packet: &packet.bytes()[..len], upper };
+        let policy = &self.translator.policy;
+        match self.translator.fragments.admit(&arrival, self.now, policy.timers.fragment, &policy.limits)? {
+            Admission::Held => Ok(Passed::Held),
+            Admission::Whole(whole) => self.whole_six_to_four(whole, parsed.identification),
+            Admission::Translate(upper, early) => {
+                let own = arrival_upper(parsed.upper, upper);
+                self.send_to_ipv4(packet, parsed, target, own)?;
+                let passed = self.hairpin(packet, target)?;
+                for held in early {
+                    self.release_six_to_four(held, upper.of_later_fragment());
+                }
+                Ok(passed)
+            }
+        }
+    }
+
+    /// Translates a fragment that had to wait for the first of its datagram.
+    fn release_six_to_four(&mut self, mut held: Held, upper: Upper) {
+        let mut packet = held.packet();
+        let translated = packet::parse_v6(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
+            let (prefix, remote) = filter::from_ipv6(&self.translator.policy, &parsed)?;
+            let target = Target { prefix, remote };
+            self.send_to_ipv4(&mut packet, &parsed, target, upper)?;
+            self.hairpin(&mut packet, target)
+        });
+        self.spill(&packet, translated);
+    }
+
+    /// Translates a datagram that had to be put together.
+    fn whole_six_to_four(&mut self, mut whole: Held, identification: u32) -> Result<Passed, Stop> {
+        whole.make_whole_v6();
+        let mut packet = whole.packet();
+        let passed = self.six_to_four(&mut packet)?;
+        if passed == Passed::Translated {
+            // It came in fragments, so that IPv4 may fragment it again, under the same identification.
+            #[expect(clippy::cast_possible_truncation, reason = "RFC 7915 §5.1.1 takes the low-order 16 bits")]
+            allow_fragmentation(packet.bytes_mut(), identification as u16);
+        }
+        self.spill(&packet, Ok(passed));
+        Ok(Passed::Held)
+    }
+}
+
+impl Held {
+    pub(crate) fn packet(&mut self) -> PacketBuf<'_> {
+        PacketBuf::new(&mut self.storage, HEADROOM, self.len, packet::Offload::default())
+    }
+}

@@ -1,0 +1,19 @@
+//! State: mappings, sessions, ports and their timers (RFC 6146 §3.1 and §3.5).
+
+mod entry;
+mod pool;
+mod shard;
+mod slab;
+mod stored_syn;
+mod tcp;
+mod totals;
+mod wheel;
+
+pub(crate) use entry::{Mapping, MappingKind, Session};
+pub(crate) use pool::{External, Pool};
+pub(crate) use shard::{
+    Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Trigger, slot_owner, subscriber_prefix,
+};
+pub(crate) use stored_syn::StoredSyns;
+pub(crate) use totals::Totals;
+pub(crate) use wheel::Tick;

@@ -1,0 +1,388 @@
+//! Pool addresses and their ports: which are ours, which are taken, and whose they are.
+//!
+//! Shared by all shards without a lock. A port is taken by setting its bit; whoever sets it owns the port until it
+//! clears the bit. Beside the bits, a slot per port names the mapping, so that a packet from IPv4 finds its shard and
+//! its mapping by one read.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use zerocopy::FromZeros;
+
+use crate::packet::Protocol;
+use crate::policy::PoolRange;
+use crate::random::Random;
+
+/// Ports below this are "well-known" (RFC 6146 §3.5.1.1).
+const WELL_KNOWN_END: u16 = 1024;
+const WORDS: usize = 1024;
+const PORTS: usize = 65_536;
+const EVEN: u64 = 0x5555_5555_5555_5555;
+
+/// A pool address by its place in the pool.
+pub(crate) type AddressIndex = u16;
+
+/// An address and port of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct External {
+    pub(crate) address: AddressIndex,
+    pub(crate) port: u16,
+}
+
+/// Every pool address with the state of its ports.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Runs of addresses, ascending and disjoint, with the index of their first.
+    runs: Vec<Run>,
+    addresses: Vec<PoolAddress>,
+}
+
+#[derive(Debug)]
+struct Run {
+    first: u32,
+    last: u32,
+    index: AddressIndex,
+}
+
+#[derive(Debug)]
+struct PoolAddress {
+    address: Ipv4Addr,
+    /// Ranges of ports that are ours, ascending and disjoint.
+    ports: Vec<(u16, u16)>,
+    protocols: [PortTable; Protocol::ALL.len()],
+}
+
+/// The ports of one address and protocol. The memory is zero pages of the system until it is used.
+#[derive(Debug)]
+struct PortTable {
+    taken: Vec<AtomicU64>,
+    slots: Vec<AtomicU32>,
+    count: AtomicU32,
+}
+
+/// Which ports a mapping would like (RFC 6146 §3.5.1.1, RFC 4787 REQ-3 and REQ-4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) protocol: Protocol,
+    /// The source port, whose class and parity are to be kept.
+    pub(crate) like: u16,
+}
+
+impl Pool {
+    /// The pool of a checked policy.
+    pub(crate) fn new(ranges: &[PoolRange]) -> Self {
+        let mut all: Vec<(u32, u16, u16)> = ranges
+            .iter()
+            .flat_map(|range| {
+                (range.first.to_bits()..=range.last.to_bits()).map(|bits| (bits, range.first_port, range.last_port))
+            })
+            .collect();
+        all.sort_unstable();
+        let mut pool = Self { runs: Vec::new(), addresses: Vec::new() };
+        for (bits, first_port, last_port) in all {
+            pool.add(bits, (first_port, last_port));
+        }
+        pool
+    }
+
+    fn add(&mut self, bits: u32, ports: (u16, u16)) {
+        match self.addresses.last_mut() {
+            Some(last) if last.address.to_bits() == bits => last.ports.push(ports),
+            _ => {
+                let index = AddressIndex::try_from(self.addresses.len()).unwrap_or(AddressIndex::MAX);
+                match self.runs.last_mut() {
+                    Some(run) if run.last.checked_add(1) == Some(bits) => run.last = bits,
+                    _ => self.runs.push(Run { first: bits, last: bits, index }),
+                }
+                let address = Ipv4Addr::from_bits(bits);
+                self.addresses.push(PoolAddress { address, ports: vec![ports], protocols: Default::default() });
+            }
+        }
+    }
+
+    /// How many addresses there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// The index of an address, if it is in the pool.
+    #[inline]
+    pub(crate) fn index_of(&self, address: Ipv4Addr) -> Option<AddressIndex> {
+        let bits = address.to_bits();
+        let after = match self.runs.as_slice() {
+            [only] => usize::from(only.first <= bits),
+            runs => runs.partition_point(|run| run.first <= bits),
+        };
+        let run = self.runs.get(after.checked_sub(1)?)?;
+        let offset = bits - run.first;
+        #[expect(clippy::cast_possible_truncation, reason = "a policy's pool has 16,384 addresses at most")]
+        (bits <= run.last).then(|| run.index + offset as AddressIndex)
+    }
+
+    /// The address at an index.
+    #[inline]
+    pub(crate) fn address(&self, index: AddressIndex) -> Ipv4Addr {
+        self.addresses[usize::from(index)].address
+    }
+
+    /// What the owner of a port has written beside it; zero if nothing.
+    #[inline]
+    pub(crate) fn slot(&self, protocol: Protocol, external: External) -> u32 {
+        self.table(protocol, external.address).slots[usize::from(external.port)].load(Ordering::Acquire)
+    }
+
+    /// Writes beside a port that the caller owns.
+    pub(crate) fn set_slot(&self, protocol: Protocol, external: External, value: u32) {
+        self.table(protocol, external.address).slots[usize::from(external.port)].store(value, Ordering::Release);
+    }
+
+    /// Takes a free port of one address: of the class and parity wished for, then of the class, then any.
+    pub(crate) fn take(&self, address: AddressIndex, wish: Wish, random: &mut Random) -> Option<External> {
+        let entry = &self.addresses[usize::from(address)];
+        let table = &entry.protocols[wish.protocol as usize];
+        let parity = if wish.like % 2 == 0 { EVEN } else { !EVEN };
+        // ICMP identifiers have neither class nor parity.
+        let (class, parity) = match wish.protocol {
+            Protocol::Icmp => (Class::Any, u64::MAX),
+            Protocol::Udp => (Class::of(wish.like), parity),
+            Protocol::Tcp => (Class::of(wish.like), u64::MAX),
+        };
+        let preferences = [(class, parity), (class, u64::MAX), (Class::Any, u64::MAX)];
+        preferences
+            .into_iter()
+            .find_map(|(class, parity)| table.take(&entry.ports, class, parity, random))
+            .map(|port| External { address, port })
+    }
+
+    /// Takes this very port, unless it is taken.
+    pub(crate) fn take_exactly(&self, protocol: Protocol, external: External) -> bool {
+        let table = self.table(protocol, external.address);
+        let bit = 1 << (external.port % 64);
+        let taken = table.taken[usize::from(external.port / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
+        table.count.fetch_add(taken.into(), Ordering::Relaxed);
+        taken
+    }
+
+    /// Gives a port back.
+    pub(crate) fn release(&self, protocol: Protocol, external: External) {
+        let table = self.table(protocol, external.address);
+        let bit = 1 << (external.port % 64);
+        table.taken[usize::from(external.port / 64)].fetch_and(!bit, Ordering::AcqRel);
+        table.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Ports taken, of all addresses, by protocol; ports that rest after use count as taken.
+    pub(crate) fn taken(&self, protocol: Protocol) -> u64 {
+        let count = |entry: &PoolAddress| u64::from(entry.protocols[protocol as usize].count.load(Ordering::Relaxed));
+        self.addresses.iter().map(count).sum()
+    }
+
+    /// Ports that are ours, of all addresses, for each protocol.
+    pub(crate) fn ports(&self) -> u64 {
+        let width = |&(first, last): &(u16, u16)| u64::from(last - first) + 1;
+        self.addresses.iter().flat_map(|entry| entry.ports.iter()).map(width).sum()
+    }
+
+    #[inline]
+    fn table(&self, protocol: Protocol, address: AddressIndex) -> &PortTable {
+        &self.addresses[usize::from(address)].protocols[protocol as usize]
+    }
+}
+
+impl Default for PortTable {
+    fn default() -> Self {
+        Self {
+            taken: AtomicU64::new_vec_zeroed(WORDS).unwrap_or_default(),
+            slots: AtomicU32::new_vec_zeroed(PORTS).unwrap_or_default(),
+            count: AtomicU32::new(0),
+        }
+    }
+}
+
+impl PortTable {
+    fn take(&self, ranges: &[(u16, u16)], class: Class, parity: u64, random: &mut Random) -> Option<u16> {
+        let ranges = || ranges.iter().filter_map(|range| class.within(*range));
+        let total: u32 = ranges().map(|(first, last)| u32::from(last - first) + 1).sum();
+        if total == 0 || self.count.load(Ordering::Relaxed) >= u32::try_from(PORTS).unwrap_or(u32::MAX) {
+            return None;
+        }
+        // A random port of them all, then the next free one after it, as in RFC 6056 §3.3.1.
+        let mut offset = random.below(total);
+        let mut start = None;
+        for (index, (first, last)) in ranges().enumerate() {
+            let width = u32::from(last - first) + 1;
+            if offset < width {
+                start = Some((index, first + u16::try_from(offset).unwrap_or(0)));
+                break;
+            }
+            offset -= width;
+        }
+        let (index, port) = start?;
+        let (first, last) = ranges().nth(index)?;
+        self.take_between(port, last, parity)
+            .or_else(|| {
+                ranges()
+                    .cycle()
+                    .skip(index + 1)
+                    .take(ranges().count() - 1)
+                    .find_map(|(first, last)| self.take_between(first, last, parity))
+            })
+            .or_else(|| if port > first { self.take_between(first, port - 1, parity) } else { None })
+    }
+
+    /// Takes the first free port of `first..=last` whose bit is in `parity`.
+    fn take_between(&self, first: u16, last: u16, parity: u64) -> Option<u16> {
+        for word in first / 64..=last / 64 {
+            let mut allowed = parity;
+            if word == first / 64 {
+                allowed &= u64::MAX << (first % 64);
+            }
+            if word == last / 64 {
+                allowed &= u64::MAX >> (63 - last % 64);
+            }
+            if let Some(bit) = take_bit(&self.taken[usize::from(word)], allowed) {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                return Some(word * 64 + bit);
+            }
+        }
+        None
+    }
+}
+
+/// Sets the lowest clear bit that is in `allowed`, whatever other shards do meanwhile.
+fn take_bit(word: &AtomicU64, allowed: u64) -> Option<u16> {
+    loop {
+        let free = !word.load(Ordering::Relaxed) & allowed;
+        if free == 0 {
+            return None;
+        }
+        let lowest = free & free.wrapping_neg();
+        if word.fetch_or(lowest, Ordering::AcqRel) & lowest == 0 {
+            return u16::try_from(lowest.trailing_zeros()).ok();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Class {
+    WellKnown,
+    Other,
+    Any,
+}
+
+impl Class {
+    const fn of(port: u16) -> Self {
+        if port < WELL_KNOWN_END { Self::WellKnown } else { Self::Other }
+    }
+
+    /// The part of a range that is of this class.
+    fn within(self, (first, last): (u16, u16)) -> Option<(u16, u16)> {
+        let (low, high) = match self {
+            Self::WellKnown => (0, WELL_KNOWN_END - 1),
+            Self::Other => (WELL_KNOWN_END, u16::MAX),
+            Self::Any => (0, u16::MAX),
+        };
+        let both = (first.max(low), last.min(high));
+        (both.0 <= both.1).then_some(both)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(first: [u8; 4], last: [u8; 4], ports: (u16, u16)) -> Pool {
+        Pool::new(&[PoolRange { first: first.into(), last: last.into(), first_port: ports.0, last_port: ports.1 }])
+    }
+
+    const UDP: Protocol = Protocol::Udp;
+
+    #[test]
+    fn addresses_are_found_by_value_across_runs() {
+        let one = PoolRange::address(Ipv4Addr::new(192, 0, 2, 1));
+        let three = PoolRange {
+            first: Ipv4Addr::new(198, 51, 100, 7),
+            last: Ipv4Addr::new(198, 51, 100, 9),
+            first_port: 1,
+            last_port: 65_535,
+        };
+        let pool = Pool::new(&[three, one]);
+        assert_eq!(pool.len(), 4);
+        for (index, text) in ["192.0.2.1", "198.51.100.7", "198.51.100.8", "198.51.100.9"].into_iter().enumerate() {
+            let address = text.parse().unwrap();
+            let index = AddressIndex::try_from(index).unwrap();
+            assert_eq!(pool.index_of(address), Some(index), "{text}");
+            assert_eq!(pool.address(index), address);
+        }
+        for text in ["192.0.2.0", "192.0.2.2", "198.51.100.6", "198.51.100.10", "0.0.0.0", "255.255.255.255"] {
+            assert_eq!(pool.index_of(text.parse().unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_port_is_given_out_exactly_once() {
+        let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1000, 2100));
+        let mut random = Random::new(1, 0);
+        let wish = Wish { protocol: UDP, like: 5000 };
+        let mut seen: Vec<u16> = (0..1101).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (1000..=2100).collect::<Vec<_>>());
+        assert_eq!(pool.take(0, wish, &mut random), None);
+        assert_eq!(pool.taken(UDP), 1101);
+        pool.release(UDP, External { address: 0, port: 1500 });
+        assert_eq!(pool.take(0, wish, &mut random), Some(External { address: 0, port: 1500 }));
+    }
+
+    #[test]
+    fn class_and_parity_are_kept_while_they_can_be() {
+        let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1, 65_535));
+        let mut random = Random::new(2, 0);
+        for like in [53, 500, 1024, 40_000, 40_001, 65_535] {
+            let port = pool.take(0, Wish { protocol: UDP, like }, &mut random).unwrap().port;
+            assert_eq!(port < 1024, like < 1024, "{like} became {port}");
+            assert_eq!(port % 2, like % 2, "{like} became {port}");
+        }
+        let few = self::pool([192, 0, 2, 1], [192, 0, 2, 1], (2000, 2001));
+        let wish = Wish { protocol: UDP, like: 80 };
+        let mut ports = [few.take(0, wish, &mut random).unwrap().port, few.take(0, wish, &mut random).unwrap().port];
+        ports.sort_unstable();
+        assert_eq!(ports, [2000, 2001], "another class is better than none");
+    }
+
+    #[test]
+    fn several_ranges_of_one_address_are_one_set() {
+        let range = |first_port, last_port| PoolRange {
+            first_port,
+            last_port,
+            ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 1))
+        };
+        let pool = Pool::new(&[range(5000, 5009), range(3000, 3009), range(7000, 7000)]);
+        assert_eq!((pool.len(), pool.ports()), (1, 21));
+        let mut random = Random::new(3, 0);
+        let wish = Wish { protocol: Protocol::Tcp, like: 9999 };
+        let mut seen: Vec<u16> = (0..21).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (3000..=3009).chain(5000..=5009).chain([7000]).collect::<Vec<_>>());
+        assert_eq!(pool.take(0, wish, &mut random), None);
+    }
+
+    #[test]
+    fn ports_are_not_given_out_in_order() {
+        let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1024, 65_535));
+        let mut random = Random::new(4, 0);
+        let wish = Wish { protocol: Protocol::Tcp, like: 9999 };
+        let ports: Vec<u16> = (0..100).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        let neighbours = ports.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 64).count();
+        assert!(neighbours < 5, "{ports:?}");
+    }
+
+    #[test]
+    fn protocols_have_ports_of_their_own() {
+        let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (4000, 4000));
+        let mut random = Random::new(5, 0);
+        for protocol in Protocol::ALL {
+            assert!(pool.take(0, Wish { protocol, like: 4000 }, &mut random).is_some());
+            assert!(pool.take(0, Wish { protocol, like: 4000 }, &mut random).is_none());
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How many mappings and sessions there are in all shards together.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::packet::Protocol;
+
+/// Counts by protocol. A limit is checked against them without a lock, so that workers that open sessions at the same
+/// moment may exceed it by one each.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    mappings: [AtomicU32; Protocol::ALL.len()],
+    sessions: [AtomicU32; Protocol::ALL.len()],
+}
+
+impl Totals {
+    pub(crate) fn mapping_added(&self, protocol: Protocol) {
+        self.mappings[protocol as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn mapping_removed(&self, protocol: Protocol) {
+        self.mappings[protocol as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_added(&self, protocol: Protocol) {
+        self.sessions[protocol as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_removed(&self, protocol: Protocol) {
+        self.sessions[protocol as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn mappings(&self) -> u32 {
+        self.mappings_by_protocol().iter().sum()
+    }
+
+    pub(crate) fn sessions(&self) -> u32 {
+        self.sessions_by_protocol().iter().sum()
+    }
+
+    pub(crate) fn mappings_by_protocol(&self) -> [u32; Protocol::ALL.len()] {
+        self.mappings.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn sessions_by_protocol(&self) -> [u32; Protocol::ALL.len()] {
+        self.sessions.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+}
