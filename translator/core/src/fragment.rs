@@ -153,11 +153,11 @@ impl Inner {
             }
             return Err(reason);
         }
-        if !datagram.whole {
-            if let Some(upper) = datagram.upper {
-                let early = self.release_pieces(&key);
-                return Ok(Admission::Translate(upper, early.into_iter().map(|piece| piece.held).collect()));
-            }
+        if !datagram.whole
+            && let Some(upper) = datagram.upper
+        {
+            let early = self.release_pieces(&key);
+            return Ok(Admission::Translate(upper, early.into_iter().map(|piece| piece.held).collect()));
         }
         if !room {
             datagram.condemned = Some(DropReason::FragmentLimit);

@@ -90,6 +90,24 @@ fn build(builder: etherparse::PacketBuilderStep<etherparse::IpHeaders>, payload:
     bytes
 }
 
+/// The fragments of an IPv6 packet without extension headers, each with `data` bytes but the last.
+pub(crate) fn fragment6(packet: &[u8], data: usize, identification: u32) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(40);
+    let last = payload.len().div_ceil(data) - 1;
+    let fragment = |(index, chunk): (usize, &[u8])| {
+        let mut fragment = header.to_vec();
+        fragment[4..6].copy_from_slice(&u16::try_from(chunk.len() + 8).unwrap().to_be_bytes());
+        fragment[6] = 44;
+        let place = u16::try_from(index * data).unwrap() | u16::from(index != last);
+        fragment.extend([header[6], 0]);
+        fragment.extend(place.to_be_bytes());
+        fragment.extend(identification.to_be_bytes());
+        fragment.extend(chunk);
+        fragment
+    };
+    payload.chunks(data).enumerate().map(fragment).collect()
+}
+
 /// Source and destination ports of a packet; for echo the identifier twice.
 pub(crate) fn ports(packet: &[u8]) -> (u16, u16) {
     match SlicedPacket::from_ip(packet).unwrap().transport.unwrap() {

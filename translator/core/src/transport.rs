@@ -50,19 +50,15 @@ impl Transport {
 impl Upper {
     /// What the fragments after this one inherit, if this is the first.
     pub(crate) const fn of_first_fragment(self) -> Option<Self> {
-        match self {
-            Self::Tail(_) => None,
-            _ => Some(self),
-        }
+        if let Self::Tail(_) = self { None } else { Some(self) }
     }
 
     /// The transport of a fragment after the first, for the session: its flags have been seen.
     pub(crate) const fn of_later_fragment(self) -> Self {
-        match self {
-            Self::Tcp { source_port, destination_port, .. } => {
-                Self::Tcp { source_port, destination_port, flags: tcp_flags::ACK }
-            }
-            other => other,
+        if let Self::Tcp { source_port, destination_port, .. } = self {
+            Self::Tcp { source_port, destination_port, flags: tcp_flags::ACK }
+        } else {
+            self
         }
     }
 
@@ -70,7 +66,7 @@ impl Upper {
     pub(crate) const fn protocol_number_v6(self) -> u8 {
         match self {
             Self::Echo { .. } | Self::IcmpError { .. } | Self::OtherIcmp { .. } => 58,
-            other => other.protocol_number_v4(),
+            Self::Tcp { .. } | Self::Udp { .. } | Self::Other(_) | Self::Tail(_) => self.protocol_number_v4(),
         }
     }
 
@@ -87,10 +83,7 @@ impl Upper {
 
 /// What a fragment carries: its own transport header, or its datagram's if it is not the first.
 pub(crate) const fn arrival_upper(own: Upper, of_datagram: Upper) -> Upper {
-    match own {
-        Upper::Tail(_) => of_datagram.of_later_fragment(),
-        _ => own,
-    }
+    if let Upper::Tail(_) = own { of_datagram.of_later_fragment() } else { own }
 }
 
 /// How many packets a super-packet stands for, and its bytes.

@@ -140,7 +140,7 @@ impl Pool {
     pub(crate) fn take(&self, address: AddressIndex, wish: Wish, random: &mut Random) -> Option<External> {
         let entry = &self.addresses[usize::from(address)];
         let table = &entry.protocols[wish.protocol as usize];
-        let parity = if wish.like % 2 == 0 { EVEN } else { !EVEN };
+        let parity = if wish.like.is_multiple_of(2) { EVEN } else { !EVEN };
         // ICMP identifiers have neither class nor parity.
         let (class, parity) = match wish.protocol {
             Protocol::Icmp => (Class::Any, u64::MAX),

@@ -368,3 +368,27 @@ fn errors_of_our_own_are_limited_in_rate() {
     lab.pass_time(SECOND);
     assert!(matches!(lab.send(&dying).verdict, Verdict::Refused(_)));
 }
+
+#[test]
+fn fragments_are_translated_in_any_order_and_echo_is_put_together() {
+    let whole = packet6(CLIENT, six(SERVER), Payload::Udp(5000, 53, &[7; 2000]));
+    let fragments = fragment6(&whole, 1232, 0x1234_5678);
+    let mut lab = Lab::new(policy());
+    assert_eq!(lab.send(&fragments[1]).verdict, Verdict::Held);
+    let outcome = lab.send(&fragments[0]);
+    assert_eq!(outcome.verdict, Verdict::Translated(Direction::SixToFour));
+    assert_eq!(outcome.spilled.len(), 1);
+    for packet in [&outcome.packet, &outcome.spilled[0]] {
+        assert_eq!(packet[4..6], [0x56, 0x78], "the low half of the identification is kept");
+        assert_eq!(packet[6] & 0x40, 0, "fragments may be fragmented again");
+    }
+
+    let echo = packet6(CLIENT, six(SERVER), Payload::EchoRequest(9));
+    let fragments = fragment6(&echo, 8, 77);
+    assert_eq!(lab.send(&fragments[1]).verdict, Verdict::Held);
+    let outcome = lab.send(&fragments[0]);
+    assert_eq!((outcome.verdict, outcome.spilled.len()), (Verdict::Held, 1));
+    let reassembled = etherparse::SlicedPacket::from_ip(&outcome.spilled[0]).unwrap();
+    let Some(etherparse::TransportSlice::Icmpv4(icmp)) = reassembled.transport else { panic!("not an echo") };
+    assert_eq!(icmp.payload(), b"ping");
+}
