@@ -25,7 +25,7 @@ SERVER6=2001:db8:2::10 SERVER4=198.51.100.10
 main() {
     options "$@"
     need_root
-    ensure_packages iproute2:ip iperf3:iperf3 jq:jq
+    ensure_packages iproute2:ip procps:sysctl iperf3:iperf3 jq:jq bsdextrautils:column
     if wants nat44 || wants tayga; then ensure_packages nftables:nft; fi
     if wants tayga; then ensure_packages tayga:tayga; fi
     if wants nat64; then NAT64=$(nat64_binary); fi

@@ -21,8 +21,8 @@ on_lab_close() { cni DEL gateway pod "$POD_SUBNET" 9001 >/dev/null 2>&1; }
 
 main() {
     need_root
-    ensure_packages iproute2:ip iputils-ping:ping traceroute:traceroute curl:curl bind9-dnsutils:dig nginx-light:nginx \
-        nsd:nsd containernetworking-plugins:/usr/lib/cni/bridge
+    ensure_packages iproute2:ip procps:sysctl iputils-ping:ping traceroute:traceroute curl:curl \
+        bind9-dnsutils:dig nginx-light:nginx nsd:nsd containernetworking-plugins:/usr/lib/cni/bridge
     NAT64=$(nat64_binary)
     lab_open
 
@@ -106,12 +106,15 @@ start_nat64() {
     printf '   gateway# nat64 %s &\n' "${run[*]}"
     start gateway nat64 "$NAT64" "${run[@]}" --control-socket "$LAB_DIR/nat64.sock"
     NAT64_PID=$!
-    wait_for 15 "nat64 to be ready" nat64 status || failed "nat64 did not become ready"
+    wait_for 15 "nat64 to be ready" answers_or_has_ended || failed "nat64 did not become ready"
+    nat64 status >/dev/null || failed "nat64 ended"
     sed 's/^/   | /' "$LAB_DIR/nat64.log"
 }
 
 # nat64 COMMAND... asks the running daemon.
 nat64() { in_ns gateway "$NAT64" "$@" --control-socket "$LAB_DIR/nat64.sock"; }
+
+answers_or_has_ended() { nat64 status || has_ended "$NAT64_PID"; }
 
 show_name() {
     step "legacy.example has only an IPv4 address; DNS64 answers the pod with that address under the prefix."

@@ -44,8 +44,9 @@ has_tool() {
 
 # Debian starts and enables the service of every daemon it installs; ours run inside namespaces only, so neither may happen.
 apt_install() {
-    local package
-    (
+    local package output
+    output=$(
+        exec 2>&1 </dev/null
         policy=/usr/sbin/policy-rc.d
         if [ ! -e "$policy" ]; then
             trap 'rm -f "$policy"' EXIT
@@ -55,7 +56,7 @@ apt_install() {
         fi
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
-    ) </dev/null >/dev/null || die "apt-get could not install: $*"
+    ) || die "apt-get could not install $*:"$'\n'"$output"
     has_tool systemctl || return 0
     for package in "$@"; do
         case $package in

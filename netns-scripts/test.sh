@@ -9,8 +9,8 @@ set -euo pipefail
 
 main() {
     if [ "$(id -u)" -eq 0 ]; then
-        ensure_packages iproute2:ip iputils-ping:ping traceroute:traceroute curl:curl bind9-dnsutils:dig nginx-light:nginx \
-            nsd:nsd iperf3:iperf3 ethtool:ethtool nftables:nft util-linux:setpriv \
+        ensure_packages iproute2:ip procps:sysctl iputils-ping:ping traceroute:traceroute curl:curl \
+            bind9-dnsutils:dig nginx-light:nginx nsd:nsd iperf3:iperf3 ethtool:ethtool nftables:nft util-linux:setpriv \
             containernetworking-plugins:/usr/lib/cni/bridge
     else
         say "Not root: tests in network namespaces will be skipped."
