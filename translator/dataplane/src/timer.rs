@@ -43,3 +43,68 @@ impl Timer {
         now.as_millis() >= self.due.value()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use nat64_core::Timestamp;
+
+    use super::{INTERVAL, Timer};
+
+    #[test]
+    fn what_is_due_runs_once_per_interval() {
+        let timer = Timer::default();
+        let mut ran = Vec::new();
+
+        for millis in [0, 1, 99, 100, 101, 350, 449, 450] {
+            timer.run(Timestamp::from_millis(millis), || {
+                ran.push(millis);
+                false
+            });
+        }
+
+        assert_eq!(ran, [0, 100, 350, 450]);
+        assert_eq!(INTERVAL.as_millis(), 100);
+    }
+
+    #[test]
+    fn with_more_to_do_it_is_due_again_at_once() {
+        let timer = Timer::default();
+        let now = Timestamp::from_millis(7);
+
+        assert!(timer.run(now, || true));
+        assert!(!timer.run(now, || false));
+        assert!(!timer.run(now, || unreachable!("the interval has just begun")));
+    }
+
+    #[test]
+    fn only_one_worker_has_the_turn() {
+        let timer = Timer::default();
+        let (running, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || {
+            for round in 0..2000 {
+                timer.run(Timestamp::from_millis(round * 100), || {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                    ran.fetch_add(1, Ordering::SeqCst);
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    false
+                });
+            }
+        };
+
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+
+        assert!((1..=2000).contains(&ran.load(Ordering::SeqCst)));
+    }
+
+    #[test]
+    fn a_panic_in_one_turn_does_not_stop_the_timers() {
+        let timer = Timer::default();
+        let unlucky = thread::scope(|scope| scope.spawn(|| timer.run(Timestamp::ZERO, || panic!("as told"))).join());
+        assert!(unlucky.is_err());
+
+        assert!(timer.run(Timestamp::ZERO, || true));
+    }
+}

@@ -11,7 +11,11 @@ use rustix::io::Errno;
 
 pub use holder::Holder;
 pub use offloads::Offloads;
+#[cfg(test)]
+pub(crate) use queue::Framing;
 pub(crate) use queue::TunQueue;
+#[cfg(test)]
+pub(crate) use tun::{index_of, open_driver, set_interface};
 
 /// What device to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,5 +168,34 @@ fn device_error(name: &str, action: &'static str, source: Errno) -> DeviceError 
             |holder| DeviceError::InUse { name: name.to_owned(), holder },
         ),
         _ => DeviceError::Io { action, source: source.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeviceConfig, DeviceError};
+
+    fn refusal(name: &str, queues: usize) -> Option<DeviceError> {
+        DeviceConfig { name: name.to_owned(), queues, offload: true }.check().err()
+    }
+
+    #[test]
+    fn names_that_linux_would_refuse_or_change_are_refused() {
+        for name in ["", ".", "..", "a/b", "a:1", "nat%d", "two words", "a\tb", "a\0b", "sixteen-letters-", "größe"] {
+            let error = refusal(name, 1).unwrap();
+            assert!(matches!(error, DeviceError::BadName(_)), "{name:?}");
+            assert!(error.to_string().contains("1 to 15"), "{error}");
+        }
+        for name in ["nat64", "n", "fifteen-letters", "x.1_~@"] {
+            assert!(refusal(name, 1).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_has_at_least_one_queue_and_at_most_what_linux_has() {
+        for queues in [0, 257, usize::MAX] {
+            assert!(matches!(refusal("nat64", queues), Some(DeviceError::BadQueues(_))));
+        }
+        assert!(refusal("nat64", 256).is_none());
     }
 }

@@ -50,3 +50,25 @@ impl fmt::Display for Offloads {
         names.try_for_each(|name| write!(f, ", {name}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Offloads;
+
+    #[test]
+    fn each_preference_asks_for_less_than_the_one_before() {
+        let masks = Offloads::PREFERENCE.map(Offloads::mask);
+
+        assert_eq!(masks, [0x6f, 0x0f, 0x07, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn a_set_is_shown_by_its_names() {
+        let shown = Offloads::PREFERENCE.map(|set| set.to_string());
+
+        assert_eq!(
+            shown,
+            ["checksum, tso, tso-ecn, uso", "checksum, tso, tso-ecn", "checksum, tso", "checksum", "none"]
+        );
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) struct TunQueue {
 }
 
 impl TunQueue {
-    pub(super) const fn new(fd: OwnedFd, framing: Framing) -> Self {
+    pub(crate) const fn new(fd: OwnedFd, framing: Framing) -> Self {
         Self { fd, framing }
     }
 }

@@ -67,16 +67,13 @@ pub(super) fn open_plain(name: &str) -> Result<TunQueue> {
 }
 
 /// The interface index of a device in this thread's network namespace.
-pub(super) fn index_of(name: &str) -> Result<u32> {
+pub(crate) fn index_of(name: &str) -> Result<u32> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
     rustix::net::netdevice::name_to_index(&socket, name)
 }
 
 fn attach(name: &str, flags: c_int) -> std::result::Result<OwnedFd, OpenError> {
-    let action = "open /dev/net/tun";
-    let mode = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd =
-        rustix::fs::open("/dev/net/tun", mode, Mode::empty()).map_err(|source| OpenError::Fatal { action, source })?;
+    let fd = open_driver().map_err(|source| OpenError::Fatal { action: "open /dev/net/tun", source })?;
     set_interface(&fd, name, flags).map_err(|source| match source {
         Errno::INVAL | Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS => {
             OpenError::Unsupported { what: "IFF_MULTI_QUEUE or IFF_VNET_HDR", source }
@@ -84,6 +81,10 @@ fn attach(name: &str, flags: c_int) -> std::result::Result<OwnedFd, OpenError> {
         _ => OpenError::Fatal { action: "make the TUN device", source },
     })?;
     Ok(fd)
+}
+
+pub(crate) fn open_driver() -> Result<OwnedFd> {
+    rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Sets the header's form and the best offloads that the kernel takes. They are the device's, not the queue's.
@@ -101,13 +102,13 @@ fn negotiate(fd: impl AsFd) -> std::result::Result<Offloads, OpenError> {
 }
 
 /// Makes this user the device's owner. A device without owner lets anyone who may open `/dev/net/tun`, by default every
-/// local user, attach a queue and read what the kernel steers there.
+/// local user, attach a queue and read what the kernel steers there. A device with one queue has no room for them.
 fn keep_others_out(fd: impl AsFd) -> std::result::Result<(), OpenError> {
     let owner = rustix::process::geteuid().as_raw();
-    set_owner(fd, owner).map_err(|source| OpenError::Fatal { action: "set the TUN device's owner", source })
+    set_owner(fd, owner).map_err(|source| OpenError::Unsupported { what: "TUNSETOWNER", source })
 }
 
-fn set_interface(fd: impl AsFd, name: &str, flags: c_int) -> Result<()> {
+pub(crate) fn set_interface(fd: impl AsFd, name: &str, flags: c_int) -> Result<()> {
     let flags = u16::try_from(flags).map_err(|_| Errno::INVAL)?;
     let mut request = InterfaceRequest { name: [0; _], flags, rest: [0; _] };
     // The last byte stays zero.

@@ -99,10 +99,10 @@ fn fix_headers(segment: &mut [u8], headers: &Headers<'_>, place: Place) -> Resul
             (TCP, vnet_hdr::TCP_CHECKSUM)
         }
     };
-    let field = usize::from(field);
-    put(transport, field, 0);
+    let at = usize::from(field);
+    put(transport, at, 0);
     let pseudo_header = sum(&ip[addresses]) + u64::from(protocol) + u64::from(len);
-    put(transport, field, checksum(pseudo_header + sum(transport)));
+    put(transport, at, checksum(pseudo_header + sum(transport), field));
     Ok(())
 }
 
@@ -124,14 +124,14 @@ fn fix_tcp(header: &mut [u8], place: Place) {
 /// Finishes a checksum whose field holds the sum of the pseudo-header.
 fn complete(packet: &mut [u8], PartialChecksum { start, offset }: PartialChecksum) {
     let covered = &mut packet[usize::from(start)..];
-    let value = checksum(sum(covered));
+    let value = checksum(sum(covered), offset);
     put(covered, usize::from(offset), value);
 }
 
-/// The checksum for a sum; 0xffff for zero, which UDP takes for "none" and is the same number to all others.
-fn checksum(sum: u64) -> u16 {
+/// The checksum for a sum, for the field at this offset of its header. UDP takes zero for "none" (RFC 768).
+fn checksum(sum: u64, field: u16) -> u16 {
     match !fold(sum) {
-        0 => 0xffff,
+        0 if field == vnet_hdr::UDP_CHECKSUM => 0xffff,
         value => value,
     }
 }

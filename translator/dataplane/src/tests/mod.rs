@@ -1,1 +1,7 @@
+//! Workers on queues that a test holds the other end of, and on real devices.
 
+mod fake;
+mod netns;
+pub(crate) mod packets;
+mod real_devices;
+mod workers;

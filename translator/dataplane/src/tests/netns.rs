@@ -1,0 +1,32 @@
+//! A network namespace per test.
+
+use std::process::Command;
+use std::thread;
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Runs `test` on a thread in a network namespace of its own, which ends with it. Without the right to make one, says
+/// so and runs nothing.
+pub(crate) fn in_namespace(test: impl FnOnce() + Send) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: making network namespaces and TUN devices needs root");
+        return;
+    }
+    let run = || {
+        // SAFETY: a network namespace has no part in memory safety; only CLONE_FILES would.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root may make a network namespace");
+        test();
+    };
+    thread::scope(|scope| {
+        // The test's harness shows this thread's panic.
+        if let Err(panic) = scope.spawn(run).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Runs `ip` with these words, in the calling thread's namespace.
+pub(crate) fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
