@@ -7,6 +7,8 @@ mod buf;
 pub mod checksum;
 mod offload;
 mod parse;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// Protocol numbers that translation knows, as in the IPv4 protocol and the IPv6 next header field.
 pub mod protocol_number {
