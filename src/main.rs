@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod config;
+mod net;
 
 use std::process::ExitCode;
 

@@ -13,8 +13,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 fn render(settings: &Settings) -> anyhow::Result<String> {
-    let origin = settings.path().map_or_else(|| "the command line".to_owned(), |path| path.display().to_string());
-    let mut text = format!("# The effective configuration of {origin}, defaults written out.\n");
+    let mut text = String::from("# The effective configuration, defaults written out.\n");
     if let Some(policy) = &settings.policy {
         text.push_str(&format!("# Translator state takes at most {} MiB of memory.\n", translator_mib(policy)));
     }

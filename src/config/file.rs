@@ -225,7 +225,7 @@ pub(crate) struct Dns64Section {
     pub(crate) attempts: Number<1, 16>,
     pub(crate) deadline: Lifetime<10, 300_000>,
     pub(crate) exclude_aaaa: Many<Ipv6Range>,
-    pub(crate) cache_entries: Number<0, 100_000_000>,
+    pub(crate) cache_entries: Number<0, 50_000_000>,
     pub(crate) cache_bytes: Number<0, { 1 << 40 }>,
     pub(crate) max_ttl: Lifetime<0, 604_800_000>,
     pub(crate) max_negative_ttl: Lifetime<0, 604_800_000>,

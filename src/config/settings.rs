@@ -161,6 +161,7 @@ fn policy(file: &File) -> Policy {
         mtu: mtu(section),
         header: header(section),
         errors: errors(section),
+        static_mappings: Vec::new(),
     }
 }
 

@@ -1,0 +1,233 @@
+//! Links, addresses, routes and proxied neighbours, asked and set over rtnetlink.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteScope};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rustix::io::Errno;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Its index.
+    pub(crate) index: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether hosts on it are found by ARP.
+    pub(crate) uses_arp: bool,
+}
+
+/// An address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The interface's index.
+    pub(crate) index: u32,
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// Bits of the subnet.
+    pub(crate) prefix_len: u8,
+    /// Whether it is valid beyond its link.
+    pub(crate) is_global: bool,
+    /// Whether it may be used for what is new: neither tentative, nor deprecated, nor a duplicate.
+    pub(crate) is_preferred: bool,
+    /// Whether it will be there tomorrow: no privacy address of RFC 8981.
+    pub(crate) is_stable: bool,
+}
+
+/// What a look-up in the routing tables found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The destination.
+    pub(crate) net: IpNet,
+    /// The interface, unless there is none or several.
+    pub(crate) output: Option<u32>,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetlinkError {
+    /// The kernel said no.
+    #[error("{0}")]
+    Kernel(#[source] io::Error),
+    /// Anything else.
+    #[error("{0}")]
+    Other(#[source] rtnetlink::Error),
+}
+
+impl NetlinkError {
+    /// Whether the kernel said this.
+    pub(crate) fn is(&self, errno: Errno) -> bool {
+        matches!(self, Self::Kernel(error) if error.raw_os_error() == Some(errno.raw_os_error()))
+    }
+}
+
+impl From<rtnetlink::Error> for NetlinkError {
+    fn from(error: rtnetlink::Error) -> Self {
+        if let rtnetlink::Error::NetlinkError(message) = &error { Self::Kernel(message.to_io()) } else { Self::Other(error) }
+    }
+}
+
+/// A connection to the kernel in the network namespace of the thread that opened it.
+#[derive(Clone, Debug)]
+pub(crate) struct Netlink(Handle);
+
+impl Netlink {
+    /// Opens a connection, which a task on the current runtime drives.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
+    }
+
+    /// All interfaces.
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let messages: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;
+        Ok(messages.iter().filter_map(link).collect())
+    }
+
+    /// All addresses of this host.
+    pub(crate) async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+        let messages: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
+        Ok(messages.iter().filter_map(address).collect())
+    }
+
+    /// Sets MTU and queue length, and brings the interface up.
+    pub(crate) async fn bring_up(&self, index: u32, mtu: u16, queue_len: u32) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu.into()).txqueuelen(queue_len).up().build();
+        Ok(self.0.link().set(message).execute().await?)
+    }
+
+    /// The route that packets to `address` take, if there is one.
+    pub(crate) async fn route_to(&self, address: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let builder = RouteMessageBuilder::<IpAddr>::new();
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let Ok(mut builder) = builder.destination_prefix(address, length) else { return Ok(None) };
+        builder.get_mut().header.flags |= RouteFlags::FibMatch;
+        match self.0.route().get(builder.build()).execute().try_next().await.map_err(NetlinkError::from) {
+            Ok(message) => Ok(message.as_ref().and_then(route)),
+            // Nothing matches, or what matches is an "unreachable" or "blackhole" route.
+            Err(error) if [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::INVAL, Errno::ACCESS].iter().any(|e| error.is(*e)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a route to the main table, which must not have one to the same destination.
+    pub(crate) async fn add_route(&self, net: IpNet, index: u32) -> Result<(), NetlinkError> {
+        let message = match net {
+            IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(net.addr(), net.prefix_len())
+                .output_interface(index)
+                .scope(RouteScope::Link)
+                .build(),
+            IpNet::V6(net) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .destination_prefix(net.addr(), net.prefix_len())
+                .output_interface(index)
+                .build(),
+        };
+        Ok(self.0.route().add(message).execute().await?)
+    }
+
+    /// The IPv4 addresses that interfaces answer ARP for on behalf of others.
+    pub(crate) async fn proxies(&self) -> Result<Vec<(u32, Ipv4Addr)>, NetlinkError> {
+        let request = self.0.neighbours().get().set_address_family(AddressFamily::Inet).proxies();
+        let messages: Vec<_> = request.execute().try_collect().await?;
+        let proxy = |message: &rtnetlink::packet_route::neighbour::NeighbourMessage| {
+            message.attributes.iter().find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                    Some((message.header.ifindex, *address))
+                }
+                _ => None,
+            })
+        };
+        Ok(messages.iter().filter_map(proxy).collect())
+    }
+
+    /// Makes an interface answer ARP for `address`.
+    pub(crate) async fn add_proxy(&self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
+        let request = self.0.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
+        Ok(request.execute().await?)
+    }
+
+    /// Takes back [`Self::add_proxy`].
+    pub(crate) async fn remove_proxy(&self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
+        let mut message = rtnetlink::packet_route::neighbour::NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = index;
+        message.header.flags = NeighbourFlags::Proxy;
+        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
+        Ok(self.0.neighbours().del(message).execute().await?)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the dozens of attributes one matters")]
+fn link(message: &LinkMessage) -> Option<Link> {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let flags = message.header.flags;
+    let uses_arp = !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback | LinkFlags::Pointopoint);
+    Some(Link { index: message.header.index, name, uses_arp })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes three matter")]
+fn address(message: &AddressMessage) -> Option<Address> {
+    let (mut local, mut peer, mut flags) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            // On point-to-point links, IFA_LOCAL is ours and IFA_ADDRESS the peer's; elsewhere they are the same.
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => peer = Some(*address),
+            AddressAttribute::Flags(all) => flags = Some(*all),
+            _ => {}
+        }
+    }
+    let address = local.or(peer)?;
+    let flags = flags.unwrap_or_else(|| widen(message.header.flags));
+    let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed | AddressFlags::Deprecated;
+    // For IPv6 addresses, the bit of "secondary" means a temporary one.
+    let is_temporary = address.is_ipv6() && flags.contains(AddressFlags::Secondary);
+    Some(Address {
+        index: message.header.index,
+        address,
+        prefix_len: message.header.prefix_len,
+        is_global: matches!(message.header.scope, AddressScope::Universe | AddressScope::Site),
+        is_preferred: !flags.intersects(unusable),
+        is_stable: !is_temporary,
+    })
+}
+
+const fn widen(flags: AddressHeaderFlags) -> AddressFlags {
+    AddressFlags::from_bits_retain(flags.bits() as u32)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes two matter")]
+fn route(message: &RouteMessage) -> Option<Route> {
+    let unspecified = match message.header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let (mut destination, mut output) = (unspecified, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = (*address).into(),
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => destination = (*address).into(),
+            RouteAttribute::Oif(index) => output = Some(*index),
+            _ => {}
+        }
+    }
+    let net = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
+    Some(Route { net, output })
+}
