@@ -15,8 +15,11 @@ use crate::config::Config;
 use crate::stats::Stats;
 use crate::wire::{Ask, Reply};
 
-/// Parts with a lock each, a power of two.
-const SHARDS: usize = 16;
+/// Parts with a lock each, at most.
+const MOST_SHARDS: usize = 16;
+
+/// Entries that a part has at least, so that small bounds are not met by rounding.
+const LEAST_PER_SHARD: usize = 64;
 
 /// Answers of upstreams by question.
 #[derive(Debug)]
@@ -45,9 +48,10 @@ impl Known {
 
 impl Cache {
     pub(crate) fn new(config: &Config, stats: Arc<Stats>) -> Self {
-        let shard = || Mutex::new(Shard::new(config.cache_entries.div_ceil(SHARDS), config.cache_bytes / SHARDS));
+        let count = (config.cache_entries / LEAST_PER_SHARD).clamp(1, MOST_SHARDS);
+        let shard = || Mutex::new(Shard::new(config.cache_entries / count, config.cache_bytes / count));
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..count).map(|_| shard()).collect(),
             hasher: RandomState::default(),
             max_ttl: seconds(config.max_ttl),
             max_negative_ttl: seconds(config.max_negative_ttl),
@@ -79,7 +83,7 @@ impl Cache {
 
     fn shard(&self, hash: u64) -> impl std::ops::DerefMut<Target = Shard> {
         // The table inside uses the low and the very highest bits.
-        let index = usize::try_from(hash >> 32).unwrap_or_default() % SHARDS;
+        let index = usize::try_from(hash >> 32).unwrap_or_default() % self.shards.len();
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,9 @@
 //! A recursive upstream gives whole chains. One that knows only its own zones stops where a chain leaves them; the rest
 //! is asked for here, so that synthesis always sees the end.
 
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RecordType};
+use tokio::time::Instant;
 
 use crate::cache::Known;
 use crate::synthesis::{Answered, Outcome};
@@ -17,8 +19,8 @@ pub(crate) trait Lookup {
     /// The answer, if it is known.
     fn cached(&self, ask: &Ask) -> Option<Known>;
 
-    /// The answer, asked for if need be; nothing if nobody answers.
-    async fn look_up(&self, ask: &Ask) -> Option<Known>;
+    /// The answer, asked for if need be; nothing if nobody answers before the deadline.
+    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Option<Known>;
 }
 
 /// What is known of a name and type once its chain is complete.
@@ -45,10 +47,10 @@ impl Found {
 }
 
 /// The answer to `ask`, beginning with `first` if that is known already.
-pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>) -> Found {
+pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>, deadline: Instant) -> Found {
     let first = match first {
         Some(known) => Some(known),
-        None => lookup.look_up(ask).await,
+        None => lookup.look_up(ask, deadline).await,
     };
     let Some(first) = first else { return Found { outcome: Outcome::Unanswered, whole: None } };
     let Some(mut answered) = decode(&first) else { return Found { outcome: Outcome::Unanswered, whole: None } };
@@ -61,7 +63,7 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         let Some(question) = Question::new(&target, ask.question.kind()) else { break };
         seen.push(target);
         whole = None;
-        let next = lookup.look_up(&ask.about(question)).await.and_then(|known| decode(&known));
+        let next = lookup.look_up(&ask.about(question), deadline).await.and_then(|known| decode(&known));
         let Some(next) = next else { return Found { outcome: Outcome::Unanswered, whole: None } };
         answered = joined(answered, next);
     }
@@ -94,11 +96,8 @@ fn open_end(answered: &Answered, ask: &Ask) -> Option<Name> {
     let mut end = None;
     // Every record takes the walk one step at most, so a ring of aliases ends too.
     for _ in answers {
-        let next = answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == name => Some(target.0.clone()),
-            _ => None,
-        });
-        let Some(next) = next else { break };
+        let next = answers.iter().filter(|record| record.name == name).find_map(|record| record.try_borrow::<CNAME>());
+        let Some(next) = next.map(|alias| alias.data().0.clone()) else { break };
         name = next.clone();
         end = Some(next);
     }

@@ -72,19 +72,20 @@ pub enum Error {
 /// The likely way out of a failed bind.
 fn hint(error: &io::Error, address: SocketAddr) -> String {
     let port = address.port();
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
+    let is = |kind| error.kind() == kind;
+    if is(io::ErrorKind::AddrInUse) {
+        format!(
             "another program holds port {port}, often systemd-resolved, dnsmasq, named or unbound \
              (`ss -lpn sport = :{port}` shows which); stop it or listen on a specific address it does not use"
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("port {port} needs root or CAP_NET_BIND_SERVICE; allowed without are ports from 1024 on")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this host has no such address; use one that `ip address` shows, [::] or 0.0.0.0".to_owned()
-        }
-        _ if address.is_ipv6() => "if this host has no IPv6, listen on 0.0.0.0".to_owned(),
-        _ => "use an address of this host and a free port".to_owned(),
+        )
+    } else if is(io::ErrorKind::PermissionDenied) {
+        format!("port {port} needs root or CAP_NET_BIND_SERVICE; allowed without are ports from 1024 on")
+    } else if is(io::ErrorKind::AddrNotAvailable) {
+        "this host has no such address; use one that `ip address` shows, [::] or 0.0.0.0".to_owned()
+    } else if address.is_ipv6() {
+        "if this host has no IPv6, listen on 0.0.0.0".to_owned()
+    } else {
+        "use an address of this host and a free port".to_owned()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a query to its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use hickory_proto::rr::rdata::CNAME;
@@ -30,13 +31,14 @@ pub(crate) struct Service {
     policy: PolicyHandle,
     cache: Cache,
     forwarder: Arc<Forwarder>,
+    deadline: Duration,
     stats: Arc<Stats>,
 }
 
 impl Service {
     pub(crate) fn new(config: &Config, policy: PolicyHandle, stats: Arc<Stats>) -> Self {
         let forwarder = Arc::new(Forwarder::new(config, Arc::clone(&stats)));
-        Self { policy, cache: Cache::new(config, Arc::clone(&stats)), forwarder, stats }
+        Self { policy, cache: Cache::new(config, Arc::clone(&stats)), forwarder, deadline: config.deadline, stats }
     }
 
     /// Looks whether upstreams lead back to us.
@@ -61,7 +63,7 @@ impl Service {
                 };
             }
         };
-        let answer = self.resolve(&query.ask).await;
+        let answer = self.resolve(&query.ask, Instant::now() + self.deadline).await;
         if answer.rcode() == rcode::SERVER_FAILURE {
             self.stats.answers_servfail.increment();
         }
@@ -72,7 +74,7 @@ impl Service {
         Some(bytes)
     }
 
-    async fn resolve(&self, ask: &Ask) -> Message {
+    async fn resolve(&self, ask: &Ask, deadline: Instant) -> Message {
         let question = &ask.question;
         // A zone transfer is many messages, and not a question for a resolver.
         if matches!(question.kind(), code::AXFR | code::IXFR) || self.forwarder.is_own_probe(question) {
@@ -81,29 +83,33 @@ impl Service {
         }
         // RFC 6147 §5.1: outside class IN there is no DNS64.
         if question.class() != code::CLASS_IN {
-            return self.pass(ask).await;
+            return self.pass(ask, deadline).await;
         }
         let policy = self.policy.load();
-        if let Some(name) = question.name() {
+        if question.is_under_arpa()
+            && let Some(name) = question.name()
+        {
             if let Some(answer) = arpa::answer(&policy, question, &name) {
                 self.stats.answers_local.increment();
                 return answer;
             }
-            if let Some((reverse, zone)) = reverse::classify(&policy.prefixes, &name) {
+            if !ask.checking_disabled
+                && let Some((reverse, zone)) = reverse::classify(&policy.prefixes, &name)
+            {
                 self.stats.answers_local.increment();
-                return self.reverse(ask, name, reverse, zone).await;
+                return self.reverse(ask, name, reverse, zone, deadline).await;
             }
         }
         // RFC 6147 §5.5: who sets CD wants to validate, which synthesis would break.
         if question.kind() == code::AAAA && !ask.checking_disabled {
-            return self.aaaa(&policy, ask).await;
+            return self.aaaa(&policy, ask, deadline).await;
         }
-        self.pass(ask).await
+        self.pass(ask, deadline).await
     }
 
     /// What an upstream says, unchanged.
-    async fn pass(&self, ask: &Ask) -> Message {
-        match self.look_up(ask).await {
+    async fn pass(&self, ask: &Ask, deadline: Instant) -> Message {
+        match self.look_up(ask, deadline).await {
             Some(known) => {
                 self.stats.answers_passed.increment();
                 Message::from_reply(&known.reply, known.age)
@@ -113,19 +119,19 @@ impl Service {
     }
 
     /// RFC 6147 §5.1, with both questions asked at once (§5.1.8) unless the first is known.
-    async fn aaaa(&self, policy: &Policy, ask: &Ask) -> Message {
+    async fn aaaa(&self, policy: &Policy, ask: &Ask, deadline: Instant) -> Message {
         let a_ask = ask.about(ask.question.with_kind(code::A));
         let (aaaa, a) = match self.cached(ask) {
             Some(known) => {
-                let aaaa = chain::follow(self, ask, Some(known)).await;
+                let aaaa = chain::follow(self, ask, Some(known), deadline).await;
                 if let Some(answer) = self.without_a(policy, ask, &aaaa) {
                     return answer;
                 }
-                (aaaa, chain::follow(self, &a_ask, None).await)
+                (aaaa, chain::follow(self, &a_ask, None, deadline).await)
             }
             None => {
-                let aaaa = std::pin::pin!(chain::follow(self, ask, None));
-                let a = std::pin::pin!(chain::follow(self, &a_ask, None));
+                let aaaa = std::pin::pin!(chain::follow(self, ask, None, deadline));
+                let a = std::pin::pin!(chain::follow(self, &a_ask, None, deadline));
                 match select(aaaa, a).await {
                     Either::Left((aaaa, a)) => match self.without_a(policy, ask, &aaaa) {
                         Some(answer) => return answer,
@@ -170,7 +176,7 @@ impl Service {
     }
 
     /// A name under a prefix's reverse zone: an alias to the IPv4 reverse tree, and what is there (RFC 6147 §5.3.1).
-    async fn reverse(&self, ask: &Ask, name: Name, reverse: Reverse, zone: Name) -> Message {
+    async fn reverse(&self, ask: &Ask, name: Name, reverse: Reverse, zone: Name, deadline: Instant) -> Message {
         let question = &ask.question;
         let address = match reverse {
             Reverse::Address(address) => address,
@@ -178,24 +184,19 @@ impl Service {
             Reverse::Nonexistent => return arpa::negative(question, rcode::NAME_ERROR, zone, REVERSE_NEGATIVE_TTL),
         };
         let target = Name::from(address);
-        let alias = Record::from_rdata(name, ALIAS_TTL, RData::CNAME(CNAME(target.clone())));
-        let with_alias = |rest: Sections| {
-            let answers = [alias].into_iter().chain(rest.answers).collect();
-            Message::from_sections(question, rcode::NO_ERROR, Sections { answers, ..rest })
-        };
         if question.kind() == code::CNAME {
-            return with_alias(Sections::default());
+            return aliased(ask, name, target, Sections::default());
         }
         if question.kind() == code::PTR
             && let Some(pointer) = arpa::pointer(address)
         {
-            return with_alias(Sections { answers: vec![pointer], ..Sections::default() });
+            return aliased(ask, name, target, Sections { answers: vec![pointer], ..Sections::default() });
         }
-        let Some(target) = Question::new(&target, question.kind()) else { return unanswered(ask) };
-        let found = chain::follow(self, &ask.about(target), None).await;
+        let Some(there) = Question::new(&target, question.kind()) else { return unanswered(ask) };
+        let found = chain::follow(self, &ask.about(there), None, deadline).await;
         match found.outcome() {
             Outcome::Answered(there) if there.rcode == rcode::NO_ERROR && !there.sections.answers.is_empty() => {
-                with_alias(there.sections.clone())
+                aliased(ask, name, target, there.sections.clone())
             }
             // An alias to nothing helps nobody (RFC 6147 §5.3.1): the absence is told about the name itself.
             Outcome::Answered(there) if matches!(there.rcode, rcode::NO_ERROR | rcode::NAME_ERROR) => {
@@ -213,15 +214,35 @@ impl Lookup for Service {
         self.cache.get(ask, Instant::now())
     }
 
-    async fn look_up(&self, ask: &Ask) -> Option<Known> {
+    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Option<Known> {
         if let Some(known) = self.cached(ask) {
             return Some(known);
         }
         self.stats.cache_misses.increment();
-        let reply = Arc::new(self.forwarder.ask(ask).await.ok()?);
+        let reply = Arc::new(self.forwarder.ask(ask, deadline).await.ok()?);
         self.cache.insert(ask, &reply, Instant::now());
         Some(Known::fresh(reply))
     }
+}
+
+/// An alias from `name` to `target`, and what is there.
+///
+/// Where the IPv4 name is an alias itself (RFC 2317), ours leads to where that one does: RFC 6147 §5.3.1 wants no chain to
+/// become longer.
+fn aliased(ask: &Ask, name: Name, mut target: Name, there: Sections) -> Message {
+    let mut ttl = ALIAS_TTL;
+    let mut answers = Vec::with_capacity(there.answers.len() + 1);
+    for record in there.answers {
+        match record.try_borrow::<CNAME>() {
+            Some(alias) if record.name == target && !ask.dnssec => {
+                ttl = ttl.min(record.ttl);
+                target = alias.data().0.clone();
+            }
+            _ => answers.push(record),
+        }
+    }
+    answers.insert(0, Record::from_rdata(name, ttl, RData::CNAME(CNAME(target))));
+    Message::from_sections(&ask.question, rcode::NO_ERROR, Sections { answers, ..there })
 }
 
 fn unanswered(ask: &Ask) -> Message {

@@ -68,8 +68,14 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
     let mut queries = TimeoutStream::new(stream, bounds.idle);
     let pipeline = Arc::new(Semaphore::new(PIPELINE.into()));
     // The semaphores are never closed, so acquiring only waits.
-    while let Some(query) = queries.next().await {
-        let query = query?.into_parts().0;
+    loop {
+        let query = match queries.next().await {
+            Some(Ok(query)) => query.into_parts().0,
+            // Idle, or no more to come; answers may be under way.
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break,
+            None => break,
+            Some(Err(error)) => return Err(error),
+        };
         let Ok(place) = Arc::clone(&pipeline).acquire_owned().await else { break };
         let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
         let (service, mut answers) = (Arc::clone(service), answers.clone());
@@ -82,7 +88,8 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
             drop((permit, place));
         });
     }
-    // The client sends no more but may still read: wait for the last answers, then poll once more to have them written.
+    // Wait for the last answers, then poll once more to have them written.
     let _all = pipeline.acquire_many(PIPELINE.into()).await;
-    queries.next().await.transpose().map(drop)
+    let _end = queries.next().await;
+    Ok(())
 }

@@ -155,24 +155,31 @@ fn ttl_limit(aaaa: &Outcome) -> u32 {
 }
 
 fn a_address(record: &Record) -> Option<Ipv4Addr> {
-    match &record.data {
-        RData::A(a) if record.dns_class == DNSClass::IN => Some(a.0),
-        _ => None,
+    if let RData::A(a) = &record.data
+        && record.dns_class == DNSClass::IN
+    {
+        Some(a.0)
+    } else {
+        None
     }
 }
 
 fn aaaa_address(record: &Record) -> Option<Ipv6Addr> {
-    match &record.data {
-        RData::AAAA(aaaa) if record.dns_class == DNSClass::IN => Some(aaaa.0),
-        _ => None,
+    if let RData::AAAA(aaaa) = &record.data
+        && record.dns_class == DNSClass::IN
+    {
+        Some(aaaa.0)
+    } else {
+        None
     }
 }
 
 /// Whether a record is the signature over records of this type (RFC 4034 §3.1.1).
 fn covers(record: &Record, kind: u16) -> bool {
-    match &record.data {
-        RData::Unknown { code: RecordType::RRSIG, rdata } => rdata.anything.starts_with(&kind.to_be_bytes()),
-        _ => false,
+    if let RData::Unknown { code: RecordType::RRSIG, rdata } = &record.data {
+        rdata.anything.starts_with(&kind.to_be_bytes())
+    } else {
+        false
     }
 }
 

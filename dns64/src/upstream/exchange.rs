@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::stats::Stats;
@@ -38,6 +38,8 @@ pub(super) struct Exchange<'a> {
     pub(super) address: SocketAddr,
     /// For the datagram, and again for the connection.
     pub(super) timeout: Duration,
+    /// For everything.
+    pub(super) deadline: Instant,
     pub(super) stats: &'a Stats,
 }
 
@@ -68,7 +70,8 @@ impl Exchange<'_> {
     }
 
     async fn within_timeout(&self, attempt: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {
-        timeout(self.timeout, attempt).await.unwrap_or(Err(Failure::Timeout))
+        let end = self.deadline.min(Instant::now() + self.timeout);
+        timeout_at(end, attempt).await.unwrap_or(Err(Failure::Timeout))
     }
 
     /// A fresh connected socket for each question: a random port beside the random ID (RFC 5452 §9.2), and the kernel

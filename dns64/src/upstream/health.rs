@@ -20,6 +20,8 @@ pub(super) enum Change {
     Down,
     /// The upstream did not answer until now.
     Up,
+    /// The upstream leads back to us.
+    Loop,
 }
 
 /// The health of one upstream.
@@ -30,27 +32,32 @@ pub(super) struct Health(Mutex<State>);
 struct State {
     /// Failures since the last answer.
     failures: u32,
+    last_answer: Option<Instant>,
     /// When it may be probed; nothing while it is well.
     down_until: Option<Instant>,
     /// Whether our queries to it come back to us.
     is_loop: bool,
+    /// Whether the last probe came back to us.
+    has_probe_returned: bool,
 }
 
 impl Health {
     /// An answer came.
-    pub(super) fn answered(&self) -> Change {
+    pub(super) fn answered(&self, now: Instant) -> Change {
         let mut state = self.state();
-        // Our own refusal of a probe that came back is no sign of life.
-        if state.is_loop || state.down_until.is_none() {
-            return Change::None;
-        }
-        *state = State::default();
-        Change::Up
+        state.last_answer = Some(now);
+        // In a loop the answer is our own, and no sign of life.
+        if state.is_loop { Change::None } else { state.recover() }
     }
 
-    /// No answer came.
-    pub(super) fn failed(&self, now: Instant) -> Change {
+    /// No answer came to a question asked at `asked`.
+    ///
+    /// If other answers came since, the name is to blame and not the upstream.
+    pub(super) fn failed(&self, now: Instant, asked: Instant) -> Change {
         let mut state = self.state();
+        if state.last_answer.is_some_and(|last| last > asked) {
+            return Change::None;
+        }
         let change = if state.down_until.is_none() { Change::Down } else { Change::None };
         let rest = FIRST_REST.saturating_mul(1 << state.failures.min(16)).min(LONGEST_REST);
         state.failures = state.failures.saturating_add(1);
@@ -58,11 +65,12 @@ impl Health {
         change
     }
 
-    /// A query of ours came back to us.
+    /// A probe came back to us.
     pub(super) fn loops_back(&self, now: Instant) -> Change {
         let mut state = self.state();
-        let change = if state.is_loop { Change::None } else { Change::Down };
+        let change = if state.is_loop { Change::None } else { Change::Loop };
         state.is_loop = true;
+        state.has_probe_returned = true;
         state.down_until = Some(now + LONGEST_REST);
         change
     }
@@ -78,9 +86,19 @@ impl Health {
         wants
     }
 
-    /// A probe starts, which will show whether there is still a loop.
-    pub(super) fn probing(&self) {
-        self.state().is_loop = false;
+    /// A probe is about to be sent.
+    pub(super) fn probe_begins(&self) {
+        self.state().has_probe_returned = false;
+    }
+
+    /// A probe was answered; by somebody else, unless it came back to us meanwhile.
+    pub(super) fn probe_succeeded(&self) -> Change {
+        let mut state = self.state();
+        if state.has_probe_returned || !state.is_loop {
+            return Change::None;
+        }
+        state.is_loop = false;
+        state.recover()
     }
 
     pub(super) fn is_loop(&self) -> bool {
@@ -97,6 +115,13 @@ impl Health {
     }
 }
 
+impl State {
+    fn recover(&mut self) -> Change {
+        self.failures = 0;
+        if self.down_until.take().is_some() { Change::Up } else { Change::None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +132,7 @@ mod tests {
         let now = Instant::now();
         let rests: Vec<u64> = (0..8)
             .map(|_| {
-                health.failed(now);
+                health.failed(now, now);
                 health.down_until().unwrap().duration_since(now).as_secs()
             })
             .collect();
@@ -117,9 +142,19 @@ mod tests {
     #[test]
     fn an_answer_ends_the_rest_and_is_news_once() {
         let health = Health::default();
-        assert_eq!(health.failed(Instant::now()), Change::Down);
-        assert_eq!(health.answered(), Change::Up);
-        assert_eq!(health.answered(), Change::None);
+        let now = Instant::now();
+        assert_eq!(health.failed(now, now), Change::Down);
+        assert_eq!(health.answered(now), Change::Up);
+        assert_eq!(health.answered(now), Change::None);
+        assert_eq!(health.down_until(), None);
+    }
+
+    #[test]
+    fn a_question_without_answer_among_others_with_one_is_not_the_upstreams_fault() {
+        let health = Health::default();
+        let asked = Instant::now();
+        health.answered(asked + FIRST_REST);
+        assert_eq!(health.failed(asked + 2 * FIRST_REST, asked), Change::None);
         assert_eq!(health.down_until(), None);
     }
 
@@ -127,17 +162,24 @@ mod tests {
     fn a_rest_that_is_over_asks_for_one_probe() {
         let health = Health::default();
         let now = Instant::now();
-        health.failed(now);
+        health.failed(now, now);
         assert!(!health.wants_probe(now));
         assert!(health.wants_probe(now + FIRST_REST));
         assert!(!health.wants_probe(now + FIRST_REST));
     }
 
     #[test]
-    fn an_answer_from_ourselves_does_not_end_a_loop() {
+    fn a_loop_ends_only_with_a_probe_that_somebody_else_answers() {
         let health = Health::default();
-        health.loops_back(Instant::now());
-        assert_eq!(health.answered(), Change::None);
+        let now = Instant::now();
+        assert_eq!(health.loops_back(now), Change::Loop);
+        assert_eq!(health.answered(now), Change::None);
+        health.probe_begins();
+        health.loops_back(now);
+        assert_eq!(health.probe_succeeded(), Change::None);
         assert!(health.is_loop());
+        health.probe_begins();
+        assert_eq!(health.probe_succeeded(), Change::Up);
+        assert!(!health.is_loop());
     }
 }

@@ -29,7 +29,6 @@ pub(crate) struct Forwarder {
     marker: Marker,
     timeout: Duration,
     attempts: u32,
-    deadline: Duration,
     stats: Arc<Stats>,
 }
 
@@ -47,7 +46,6 @@ impl Forwarder {
             marker: Marker::new(),
             timeout: config.timeout,
             attempts: config.attempts,
-            deadline: config.deadline,
             stats,
         }
     }
@@ -56,8 +54,7 @@ impl Forwarder {
     ///
     /// An upstream that answers with a failure is not asked again, but others are: the failure is the answer only if
     /// nobody does better.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: &Ask) -> Result<Reply, Unanswered> {
-        let deadline = Instant::now() + self.deadline;
+    pub(crate) async fn ask(self: &Arc<Self>, ask: &Ask, deadline: Instant) -> Result<Reply, Unanswered> {
         let mut candidates = self.candidates();
         let mut unhelpful = None;
         let mut next = 0;
@@ -66,18 +63,13 @@ impl Forwarder {
                 break;
             }
             next %= candidates.len();
-            let upstream = candidates[next];
-            match tokio::time::timeout_at(deadline, self.attempt(upstream, ask)).await {
-                Ok(Ok(reply)) if is_helpful(&reply) => return Ok(reply),
-                Ok(Ok(reply)) => {
+            match self.attempt(candidates[next], ask, deadline).await {
+                Ok(reply) if is_helpful(&reply) => return Ok(reply),
+                Ok(reply) => {
                     unhelpful = Some(reply);
                     candidates.remove(next);
                 }
-                Ok(Err(_)) => next += 1,
-                Err(_) => {
-                    self.stats.upstream_timeouts.increment();
-                    self.failed(upstream);
-                }
+                Err(_) => next += 1,
             }
         }
         unhelpful.ok_or(Unanswered)
@@ -96,22 +88,22 @@ impl Forwarder {
             return false;
         };
         self.stats.upstream_loops.increment();
-        if upstream.health.loops_back(Instant::now()) == Change::Down {
-            error!(upstream = %upstream.address, "upstream sends our own queries back to us and is not asked any more; give a resolver elsewhere");
-        }
+        upstream.log(upstream.health.loops_back(Instant::now()));
         true
     }
 
     /// One attempt with one upstream, and what it tells about its health.
-    async fn attempt(&self, index: usize, ask: &Ask) -> Result<Reply, Failure> {
+    async fn attempt(&self, index: usize, ask: &Ask, deadline: Instant) -> Result<Reply, Failure> {
         let upstream = &self.upstreams[index];
-        let exchange = Exchange { address: upstream.address, timeout: self.timeout, stats: &self.stats };
+        let started = Instant::now();
+        let exchange = Exchange { address: upstream.address, timeout: self.timeout, deadline, stats: &self.stats };
         let result = exchange.run(ask).await;
-        match &result {
-            Ok(_) | Err(Failure::AfterUdp) => self.answered(upstream),
-            Err(Failure::Local) => {}
-            Err(Failure::Timeout | Failure::Unreachable | Failure::Unreadable) => self.failed(index),
-        }
+        let change = match &result {
+            Ok(_) | Err(Failure::AfterUdp | Failure::Unreadable) => upstream.health.answered(Instant::now()),
+            Err(Failure::Timeout | Failure::Unreachable) => upstream.health.failed(Instant::now(), started),
+            Err(Failure::Local) => Change::None,
+        };
+        upstream.log(change);
         result
     }
 
@@ -135,22 +127,27 @@ impl Forwarder {
         let Some(ask) = self.marker.ask(index) else { return };
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            this.upstreams[index].health.probing();
-            let result = this.attempt(index, &ask).await;
-            debug!(upstream = %this.upstreams[index].address, answered = result.is_ok(), "probed upstream");
+            let upstream = &this.upstreams[index];
+            upstream.health.probe_begins();
+            let answer = this.attempt(index, &ask, Instant::now() + this.timeout).await;
+            if answer.is_ok() {
+                upstream.log(upstream.health.probe_succeeded());
+            }
+            debug!(upstream = %upstream.address, answered = answer.is_ok(), "probed upstream");
         });
     }
+}
 
-    fn answered(&self, upstream: &Upstream) {
-        if upstream.health.answered() == Change::Up {
-            info!(upstream = %upstream.address, "upstream answers again");
-        }
-    }
-
-    fn failed(&self, index: usize) {
-        let upstream = &self.upstreams[index];
-        if upstream.health.failed(Instant::now()) == Change::Down {
-            warn!(upstream = %upstream.address, "upstream does not answer; others are asked before it");
+impl Upstream {
+    fn log(&self, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Down => warn!(upstream = %self.address, "upstream does not answer; others are asked before it"),
+            Change::Up => info!(upstream = %self.address, "upstream answers again"),
+            Change::Loop => error!(
+                upstream = %self.address,
+                "upstream sends our own queries back to us and is not asked any more; give a resolver elsewhere"
+            ),
         }
     }
 }
@@ -159,6 +156,3 @@ impl Forwarder {
 const fn is_helpful(reply: &Reply) -> bool {
     !matches!(reply.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
 }
-
-#[cfg(test)]
-mod tests;

@@ -48,6 +48,12 @@ impl Question {
         self.word_from_end(2)
     }
 
+    /// Whether the name ends in `arpa`: a cheap test before a closer look.
+    pub(crate) fn is_under_arpa(&self) -> bool {
+        let name = &self.bytes[..self.bytes.len() - 4];
+        name.len() >= 6 && name[name.len() - 6..].eq_ignore_ascii_case(b"\x04arpa\x00")
+    }
+
     /// The name, if it is one that `hickory-proto` reads.
     pub(crate) fn name(&self) -> Option<Name> {
         Name::read(&mut BinDecoder::new(&self.bytes)).ok()

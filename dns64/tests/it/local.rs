@@ -140,3 +140,29 @@ async fn a_reverse_name_outside_the_prefixes_is_asked_for() {
     ask(server.address, &format!("{name} PTR")).await;
     assert_eq!(upstream.asked(), [format!("{name} PTR")]);
 }
+
+#[tokio::test]
+async fn where_the_ipv4_name_is_an_alias_ours_leads_to_its_target() {
+    // A delegation without classes (RFC 2317).
+    let zone = "
+        33.2.0.192.in-addr.arpa.        60 CNAME 33.32-27.2.0.192.in-addr.arpa.
+        33.32-27.2.0.192.in-addr.arpa. 900 PTR v4.example.
+    ";
+    let upstream = Upstream::zone(zone).await;
+    let server = start_with(&upstream).await;
+    let name = reverse("2001:db8:64::192.0.2.33");
+    let expected = [
+        format!("{name} 60 CNAME 33.32-27.2.0.192.in-addr.arpa."),
+        "33.32-27.2.0.192.in-addr.arpa. 900 PTR v4.example.".to_owned(),
+    ];
+    assert_eq!(answers(&ask(server.address, &format!("{name} PTR")).await), expected);
+}
+
+#[tokio::test]
+async fn a_validating_client_gets_reverse_names_as_they_are() {
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start_with(&upstream).await;
+    let question = format!("{} PTR", reverse("2001:db8:64::192.0.2.33"));
+    Ask::new(&question).dnssec(true).unchecked(true).over_udp(server.address).await;
+    assert_eq!(upstream.asked(), [question]);
+}

@@ -84,11 +84,12 @@ async fn a_name_that_does_not_exist_stays_so_with_its_chain() {
 
 #[tokio::test]
 async fn name_error_does_not_wait_for_the_a_answer() {
-    let upstream = Upstream::scripted(ZONE, |question| match question.query_type() {
-        RecordType::A => Script::Silence,
-        _ => Script::Zone,
-    })
-    .await;
+    let upstream =
+        Upstream::scripted(
+            ZONE,
+            |question| if question.query_type() == RecordType::A { Script::Silence } else { Script::Zone },
+        )
+        .await;
     let server = start_with(&upstream).await;
     let asking = std::time::Instant::now();
     let answer = ask(server.address, "nowhere.example. AAAA").await;
@@ -114,9 +115,8 @@ async fn any_other_error_and_silence_on_the_aaaa_question_count_as_empty() {
         Script::Code(ResponseCode::FormErr),
         Script::Silence,
     ] {
-        let upstream = Upstream::scripted(ZONE, move |question| match question.query_type() {
-            RecordType::AAAA => script.clone(),
-            _ => Script::Zone,
+        let upstream = Upstream::scripted(ZONE, move |question| {
+            if question.query_type() == RecordType::AAAA { script.clone() } else { Script::Zone }
         })
         .await;
         let server = start_with(&upstream).await;

@@ -118,7 +118,7 @@ impl Shared {
         let question = query.queries[0].clone();
         let suffix = if over_tcp { " tcp" } else { "" };
         self.asked.lock().unwrap().push(format!("{} {}{suffix}", question.name(), question.query_type()));
-        let answer = self.from_zone(&query);
+        let answer = self.zone_answer(&query);
         let encoded = |message: &Message| message.to_vec().unwrap();
         match (self.choice)(&question) {
             Script::Zone => vec![encoded(&answer)],
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    fn from_zone(&self, query: &Message) -> Message {
+    fn zone_answer(&self, query: &Message) -> Message {
         let mut answer = empty(query);
         let question = &query.queries[0];
         let kind = question.query_type();
@@ -209,12 +209,11 @@ fn record(line: &str) -> Record {
     let ttl = words.next().unwrap().parse().unwrap();
     let kind: RecordType = words.next().unwrap().parse().unwrap();
     let data: Vec<&str> = words.collect();
-    let data = match kind {
-        RecordType::SOA => {
-            let name = |text| Name::from_ascii(text).unwrap();
-            RData::SOA(SOA::new(name("ns.example."), name("root.example."), 1, 2, 3, 4, data[0].parse().unwrap()))
-        }
-        _ => RData::try_from_str(kind, &data.join(" ")).unwrap(),
+    let data = if kind == RecordType::SOA {
+        let name = |text| Name::from_ascii(text).unwrap();
+        RData::SOA(SOA::new(name("ns.example."), name("root.example."), 1, 2, 3, 4, data[0].parse().unwrap()))
+    } else {
+        RData::try_from_str(kind, &data.join(" ")).unwrap()
     };
     Record::from_rdata(name, ttl, data)
 }
