@@ -9,7 +9,9 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 /// so and runs nothing.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send) {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: making network namespaces and TUN devices needs root");
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("a test");
+        eprintln!("skipped {name}: network namespaces and TUN devices need root");
         return;
     }
     let run = || {
@@ -25,8 +27,9 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send) {
     });
 }
 
-/// Runs `ip` with these words, in the calling thread's namespace.
-pub(crate) fn ip(words: &str) {
+/// Runs `ip` with these words, in the calling thread's namespace, and returns what it printed.
+pub(crate) fn ip(words: &str) -> String {
     let output = Command::new("ip").args(words.split(' ')).output().expect("iproute2 is installed");
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

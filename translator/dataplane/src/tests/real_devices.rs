@@ -124,6 +124,14 @@ fn reflect(packet: &mut PacketBuf<'_>, seen: &Seen) -> Verdict {
     Verdict::Translated(Direction::SixToFour)
 }
 
+/// Sets the link up, with the IPv6 address that a link loses when it goes down.
+fn bring_up() {
+    ip(&format!("link set {NAME} up"));
+    ip(&format!("address add {}/64 dev {NAME} nodad", PEERS[1].0));
+    // Until the kernel has noticed the link, which it does later, it receives nothing for the address.
+    eventually("the address is in use", || ip(&format!("-6 address show dev {NAME} tentative")).is_empty());
+}
+
 /// Runs `test` beside workers that reflect, on queues as `change` makes them.
 fn with_reflector(
     config: &DeviceConfig,
@@ -132,11 +140,8 @@ fn with_reflector(
 ) {
     in_namespace(|| {
         let (info, queues) = Device::open(config).unwrap().into_parts();
-        for (address, length) in [(PEERS[0].0, 24), (PEERS[1].0, 64)] {
-            let option = if length == 64 { " nodad" } else { "" };
-            ip(&format!("address add {address}/{length} dev {NAME}{option}"));
-        }
-        ip(&format!("link set {NAME} up"));
+        ip(&format!("address add {}/24 dev {NAME}", PEERS[0].0));
+        bring_up();
         let seen = Arc::new(Seen::default());
         let engine = Told::translating({
             let seen = Arc::clone(&seen);
@@ -200,7 +205,7 @@ fn transfer_udp() {
 
         let mut buffer = [0; 2000];
         for chunk in data.chunks(1000) {
-            let (len, from) = socket.recv_from(&mut buffer).unwrap();
+            let (len, from) = socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("from {peer}: {error}"));
             assert_eq!((from.ip().to_string().as_str(), &buffer[..len]), (peer, chunk));
         }
     }
@@ -269,8 +274,7 @@ fn a_link_that_goes_down_and_up_works_again() {
         |queue| queue,
         |_, _| {
             ip(&format!("link set {NAME} down"));
-            ip(&format!("link set {NAME} up"));
-            ip(&format!("address add {}/64 dev {NAME} nodad", PEERS[1].0));
+            bring_up();
             transfer_udp();
         },
     );
