@@ -1,5 +1,6 @@
 //! The server as clients and upstreams see it: real sockets on loopback, upstreams that follow a script.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod client;
