@@ -45,7 +45,7 @@ fn a_prefix_with_bits_64_to_71_set_is_refused() {
 #[test]
 fn overlapping_pools_are_refused() {
     let text = "[translator]\npool4 = [\"198.51.100.0/28\", \"198.51.100.3\"]\n";
-    refuses("pool-overlap", text, "2:30", &["198.51.100.3", "overlap"]);
+    refuses("pool-overlap", text, "2:29", &["198.51.100.3", "overlap"]);
 }
 
 #[test]

@@ -37,14 +37,17 @@ fn a_daemon_that_cannot_start_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_daemon_starts_again_after_it_was_killed() {
-    let Some(lab) = Lab::new(Topology::default()) else { return };
+fn a_daemon_starts_again_after_it_was_killed_and_removes_what_that_one_left() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let before = state_of(&lab.gateway);
+    let configuration = "pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = [\"198.51.100.64\"]\n";
     for _ in 0..2 {
-        lab.nat64(&Lab::translator()).kill();
+        lab.nat64(configuration).kill();
     }
-    let nat64 = lab.nat64(&Lab::translator());
+    let nat64 = lab.nat64(configuration);
     lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
     nat64.stop();
+    assert_same(&before, &state_of(&lab.gateway));
 }
 
 #[test]

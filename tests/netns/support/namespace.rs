@@ -117,14 +117,11 @@ pub(crate) fn remove(name: &str) {
 /// Whether there was anybody to signal.
 fn signal_processes(name: &str, signal: &str) -> bool {
     let Ok(list) = Command::new("ip").args(["netns", "pids", name]).output() else { return false };
-    let pids = String::from_utf8_lossy(&list.stdout).into_owned();
-    // A test's own threads in `enter` are not to be ended.
-    let own = std::process::id().to_string();
-    let others: Vec<&str> = pids.split_whitespace().filter(|pid| *pid != own).collect();
-    if others.is_empty() {
+    let pids = String::from_utf8_lossy(&list.stdout);
+    if pids.trim().is_empty() {
         return false;
     }
-    let _ = Command::new("kill").arg(signal).args(others).stderr(std::process::Stdio::null()).status();
+    let _ = Command::new("kill").arg(signal).args(pids.split_whitespace()).stderr(std::process::Stdio::null()).status();
     true
 }
 
