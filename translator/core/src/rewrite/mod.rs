@@ -39,3 +39,8 @@ pub struct Endpoints<A> {
     /// New destination port, or identifier.
     pub destination_port: u16,
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

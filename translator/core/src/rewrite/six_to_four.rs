@@ -34,7 +34,7 @@ pub fn six_to_four(
     let mut header = header(parsed, to, policy, identification)?;
     header.ttl = header.ttl.saturating_sub(1);
     packet.truncate(parsed.total_len as usize);
-    if packet.offload.gso.is_some() {
+    if packet.offload.gso.is_some() && !parsed.fragment_header {
         header.flags_and_offset = dont_fragment(transport::segment_len(packet, header_len) + usize::from(V4_LEN));
     }
     let partial = packet.offload.checksum.is_some_and(|partial| partial.start == parsed.header_len);
