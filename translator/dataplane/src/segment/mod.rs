@@ -5,12 +5,11 @@
 #[cfg(test)]
 mod tests;
 
-use nat64_core::{Gso, GsoKind, Offload, PartialChecksum};
+use nat64_core::packet::checksum::{self, Sum};
+use nat64_core::packet::protocol_number::{TCP, UDP};
+use nat64_core::{Gso, GsoKind, Offload, PacketBuf};
 
 use crate::vnet_hdr::{self, InvalidOffload};
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
@@ -29,8 +28,9 @@ pub(crate) fn finish<E: From<InvalidOffload>>(
             let transport = usize::from(checksum.start);
             split(&Headers { bytes: &packet[..header_len], transport, gso }, &packet[header_len..], scratch, write)
         }
-        (None, Some(checksum)) => {
-            complete(packet, checksum);
+        (None, Some(_)) => {
+            let len = packet.len();
+            checksum::complete(&mut PacketBuf::new(packet, 0, len, offload));
             write(packet)
         }
         (_, None) => write(packet),
@@ -82,7 +82,7 @@ fn fix_headers(segment: &mut [u8], headers: &Headers<'_>, place: Place) -> Resul
         put(ip, 2, total);
         put(ip, 4, word(ip, 4).wrapping_add(low_16(place.index as u64)));
         put(ip, 10, 0);
-        put(ip, 10, !fold(sum(ip)));
+        put(ip, 10, Sum::ZERO.bytes(ip).checksum());
         12..20
     } else {
         put(ip, 4, total - 40);
@@ -101,8 +101,8 @@ fn fix_headers(segment: &mut [u8], headers: &Headers<'_>, place: Place) -> Resul
     };
     let at = usize::from(field);
     put(transport, at, 0);
-    let pseudo_header = sum(&ip[addresses]) + u64::from(protocol) + u64::from(len);
-    put(transport, at, checksum(pseudo_header + sum(transport), field));
+    let pseudo_header = Sum::ZERO.bytes(&ip[addresses]).word(u16::from(protocol)).word(len);
+    put(transport, at, transport_checksum(pseudo_header.bytes(transport), field));
     Ok(())
 }
 
@@ -121,33 +121,12 @@ fn fix_tcp(header: &mut [u8], place: Place) {
     }
 }
 
-/// Finishes a checksum whose field holds the sum of the pseudo-header.
-fn complete(packet: &mut [u8], PartialChecksum { start, offset }: PartialChecksum) {
-    let covered = &mut packet[usize::from(start)..];
-    let value = checksum(sum(covered), offset);
-    put(covered, usize::from(offset), value);
-}
-
 /// The checksum for a sum, for the field at this offset of its header. UDP takes zero for "none" (RFC 768).
-fn checksum(sum: u64, field: u16) -> u16 {
-    match !fold(sum) {
+const fn transport_checksum(sum: Sum, field: u16) -> u16 {
+    match sum.checksum() {
         0 if field == vnet_hdr::UDP_CHECKSUM => 0xffff,
         value => value,
     }
-}
-
-/// The sum of the bytes as 16-bit numbers, an odd last byte padded with zero (RFC 1071).
-fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<2>();
-    let odd = rest.first().map_or(0, |&byte| u64::from(byte) << 8);
-    words.iter().map(|&word| u64::from(u16::from_be_bytes(word))).sum::<u64>() + odd
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    low_16(sum)
 }
 
 fn word(bytes: &[u8], at: usize) -> u16 {

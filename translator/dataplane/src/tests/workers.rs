@@ -211,7 +211,7 @@ fn a_panic_is_reported_with_its_message_and_closes_the_queue() {
 }
 
 #[test]
-fn stopping_joins_idle_and_busy_workers_and_reports_nothing() {
+fn stopping_wakes_idle_workers_and_reports_nothing() {
     let (_idle, first) = Kernel::with_queue();
     let (_idle, second) = Kernel::with_queue();
     let (workers, failures) = start(vec![first, second], Told::passing());
