@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::wire::{Ask, Question, Reply, rcode};
+use crate::wire::{Ask, Question, Reply, ede, rcode};
 use exchange::{Exchange, Failure};
 use health::{Change, Health};
 use probe::Marker;
@@ -153,6 +153,9 @@ impl Upstream {
 }
 
 /// Whether another upstream cannot be expected to say something better.
-const fn is_helpful(reply: &Reply) -> bool {
-    !matches!(reply.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
+///
+/// One that does not validate would: that a name is bogus is therefore the answer.
+fn is_helpful(reply: &Reply) -> bool {
+    reply.ede.is_some_and(ede::is_dnssec_failure)
+        || !matches!(reply.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
 }

@@ -84,7 +84,7 @@ async fn a_client_that_stops_sending_still_gets_its_answers() {
 async fn an_idle_connection_is_closed_and_one_too_many_too() {
     let upstream = Upstream::zone(ZONE).await;
     let mut config = config(&[upstream.address]);
-    config.tcp_idle = Duration::from_millis(400);
+    config.tcp_idle = Duration::from_millis(1500);
     config.tcp_connections = 1;
     let server = start(config).await;
     let mut first = TcpStream::connect(server.address).await.unwrap();

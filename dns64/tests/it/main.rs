@@ -60,6 +60,11 @@ pub(crate) fn config(upstreams: &[SocketAddr]) -> Config {
     config
 }
 
+/// The same with longer timeouts, for tests that show that nobody waits for them.
+pub(crate) fn patient(upstreams: &[SocketAddr]) -> Config {
+    Config { timeout: Duration::from_secs(2), deadline: Duration::from_secs(4), ..config(upstreams) }
+}
+
 pub(crate) async fn start(config: Config) -> Running {
     let server = Server::bind(config).await.unwrap();
     let (address, stats, policy) = (server.local_addrs()[0], server.stats(), server.policy());

@@ -94,16 +94,17 @@ async fn name_error_does_not_wait_for_the_a_answer() {
     let asking = std::time::Instant::now();
     let answer = ask(server.address, "nowhere.example. AAAA").await;
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
-    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+    // Far less than the 1.5 s that silence takes.
+    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
 }
 
 #[tokio::test]
 async fn both_questions_are_asked_at_once() {
-    let upstream = Upstream::scripted(ZONE, |_| Script::Late(Duration::from_millis(150))).await;
-    let server = start_with(&upstream).await;
+    let upstream = Upstream::scripted(ZONE, |_| Script::Late(Duration::from_millis(500))).await;
+    let server = start(patient(&[upstream.address])).await;
     let asking = std::time::Instant::now();
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
-    assert!(asking.elapsed() < Duration::from_millis(290), "{:?}", asking.elapsed());
+    assert!(asking.elapsed() < Duration::from_millis(950), "{:?}", asking.elapsed());
 }
 
 #[tokio::test]

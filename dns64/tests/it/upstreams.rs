@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dns64::{Error, Server};
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
 use super::*;
 
@@ -11,12 +12,12 @@ use super::*;
 async fn another_upstream_is_asked_when_the_first_is_silent_and_then_first() {
     let (_socket, dead) = silent();
     let upstream = Upstream::zone(ZONE).await;
-    let server = start(config(&[dead, upstream.address])).await;
+    let server = start(patient(&[dead, upstream.address])).await;
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
     // The silent one is known now: nobody waits for it.
     let asking = Instant::now();
     assert_eq!(ask(server.address, "two.example. AAAA").await.answers.len(), 2);
-    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
     assert!(server.stats.snapshot().upstream_timeouts >= 1);
 }
 
@@ -25,10 +26,10 @@ async fn an_upstream_with_a_closed_port_costs_no_wait() {
     let (socket, closed) = silent();
     drop(socket);
     let upstream = Upstream::zone(ZONE).await;
-    let server = start(config(&[closed, upstream.address])).await;
+    let server = start(patient(&[closed, upstream.address])).await;
     let asking = Instant::now();
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
-    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
 }
 
 #[tokio::test]
@@ -37,6 +38,28 @@ async fn an_upstream_that_fails_is_followed_by_one_that_does_not() {
     let upstream = Upstream::zone(ZONE).await;
     let server = start(config(&[failing.address, upstream.address])).await;
     assert_eq!(ask(server.address, "v4.example. A").await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bogus_name_is_not_asked_of_an_upstream_that_may_not_validate() {
+    let validating = Upstream::scripted(ZONE, |_| {
+        Script::Edited(|answer| {
+            answer.answers.clear();
+            answer.metadata.response_code = ResponseCode::ServFail;
+            // Extended error 6, DNSSEC Bogus (RFC 8914 §4.7).
+            let bogus = EdnsOption::Unknown(15, vec![0, 6]);
+            answer.edns.get_or_insert_default().options_mut().insert(bogus);
+        })
+    })
+    .await;
+    let other = Upstream::zone(ZONE).await;
+    let server = start(config(&[validating.address, other.address])).await;
+    for question in ["v4.example. A", "v4.example. AAAA"] {
+        let answer = Ask::new(question).edns(1232).over_udp(server.address).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "{question}");
+        assert_eq!(answer.edns.unwrap().option(EdnsCode::Unknown(15)), Some(&EdnsOption::Unknown(15, vec![0, 6])));
+    }
+    assert!(other.asked().is_empty());
 }
 
 #[tokio::test]
@@ -54,7 +77,7 @@ async fn silence_of_all_upstreams_is_servfail_within_the_deadline() {
     let asking = Instant::now();
     let answer = Ask::new("v4.example. AAAA").edns(1232).over_udp(server.address).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
-    assert!(asking.elapsed() < Duration::from_millis(1700), "{:?}", asking.elapsed());
+    assert!(asking.elapsed() < Duration::from_secs(3), "{:?}", asking.elapsed());
     assert_eq!(answer.edns.unwrap().options().options.len(), 1);
     assert_eq!(server.stats.snapshot().answers_servfail, 1);
 }
@@ -108,7 +131,7 @@ async fn an_upstream_that_sends_our_queries_back_is_found_and_not_asked() {
     // A relay before us: the loop cannot be seen in the configuration.
     let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let relay_address = relay.local_addr().unwrap();
-    let server = start(config(&[relay_address])).await;
+    let server = start(patient(&[relay_address])).await;
     let ours = server.address;
     tokio::spawn(async move {
         let mut buffer = vec![0; 4096];
@@ -120,10 +143,13 @@ async fn an_upstream_that_sends_our_queries_back_is_found_and_not_asked() {
             relay.send_to(&buffer[..length], client).await.unwrap();
         }
     });
-    while server.stats.snapshot().upstream_loops == 0 {
-        tokio::task::yield_now().await;
-    }
+    let found = async {
+        while server.stats.snapshot().upstream_loops == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap();
     let asking = Instant::now();
     assert_eq!(ask(server.address, "v4.example. A").await.metadata.response_code, ResponseCode::ServFail);
-    assert!(asking.elapsed() < Duration::from_millis(250), "{:?}", asking.elapsed());
+    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
 }
