@@ -64,13 +64,18 @@ impl Sum {
     /// The sum in 16 bits, carries added back. It is zero only if all that was added is zero.
     #[inline]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the carries are folded in, 16 bits are left")]
     pub const fn fold(self) -> u16 {
-        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        // Adding the halves both ways round puts into the upper one their sum with its carry (RFC 1071 §2 (B)).
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    }
+
+    /// The same sum with `other` taken away.
+    #[inline]
+    const fn minus(self, other: Self) -> Self {
+        /// Zero in this arithmetic, and more than the sum of any headers.
+        const ZERO: u64 = 0xffff << 47;
+        Self(self.0 + (ZERO - other.0))
     }
 
     /// The checksum: the complement of the folded sum.
@@ -101,7 +106,7 @@ pub const fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, le
 #[inline]
 #[must_use]
 pub const fn update(checksum: u16, removed: Sum, added: Sum) -> u16 {
-    added.word(!checksum).word(!removed.fold()).checksum()
+    added.word(!checksum).minus(removed).checksum()
 }
 
 /// Computes a checksum that was left to the device, for a packet that the device cannot finish.

@@ -35,22 +35,23 @@ pub fn four_to_six(
     packet.truncate(parsed.total_len as usize);
     let partial = packet.offload.checksum.is_some_and(|partial| partial.start == parsed.header_len);
     let payload = packet.bytes_mut().get_mut(header_len..).ok_or(DropReason::Malformed)?;
-    let fix = fix(parsed, to, partial);
+    let ports = transport::ports(to.source_port, to.destination_port);
     match parsed.upper {
-        Upper::Echo { .. } | Upper::IcmpError { .. } | Upper::OtherIcmp { .. } if parsed.fragment.is_some() => {
-            return Err(DropReason::UntranslatableIcmp);
-        }
-        Upper::Tcp { .. } => transport::tcp(payload, transport::ports(to.source_port, to.destination_port), fix),
+        Upper::Tcp { .. } => transport::tcp(payload, ports, fix(parsed, to, protocol_number::TCP, partial)),
         Upper::Udp { checksum: 0, .. } if !partial => {
             if policy.udp_zero_checksum == UdpZeroChecksum::Drop || parsed.fragment.is_some() {
                 return Err(DropReason::ZeroUdpChecksum);
             }
             udp_without_checksum(payload, to)
         }
-        Upper::Udp { .. } => transport::udp(payload, transport::ports(to.source_port, to.destination_port), fix),
-        Upper::Echo { reply, .. } => transport::echo(payload, ECHO[usize::from(reply)], to.destination_port, fix),
+        Upper::Udp { .. } => transport::udp(payload, ports, fix(parsed, to, protocol_number::UDP, partial)),
+        Upper::Echo { reply, .. } if parsed.fragment.is_none() => {
+            transport::echo(payload, ECHO[usize::from(reply)], to.destination_port, echo_fix(parsed, to, partial))
+        }
+        Upper::Echo { .. } | Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => {
+            return Err(DropReason::UntranslatableIcmp);
+        }
         Upper::Other(_) | Upper::Tail(_) => Some(()),
-        Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => return Err(DropReason::UntranslatableIcmp),
     }
     .ok_or(DropReason::Malformed)?;
     let mut headers = headers(parsed, to, policy, flow_seed);
@@ -108,22 +109,25 @@ pub(super) fn headers(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, policy: &Heade
     }
 }
 
-/// What becomes of the transport checksum.
+/// What becomes of the checksum of TCP or UDP.
 #[inline]
-pub(super) fn fix(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, partial: bool) -> Fix {
-    let len = parsed.total_len.saturating_sub(parsed.header_len.into());
-    let pseudo = |protocol| pseudo_v6(to.source, to.destination, protocol, len);
-    match (parsed.upper, partial) {
-        // ICMP has a pseudo-header in IPv6 only (RFC 7915 §4.2).
-        (Upper::Echo { .. }, false) => Fix::Update { removed: Sum::ZERO, added: pseudo(protocol_number::ICMPV6) },
-        (Upper::Echo { .. }, true) => Fix::Partial(pseudo(protocol_number::ICMPV6).fold()),
-        (Upper::Tcp { .. }, true) => Fix::Partial(pseudo(protocol_number::TCP).fold()),
-        (_, true) => Fix::Partial(pseudo(protocol_number::UDP).fold()),
-        (_, false) => Fix::Update {
-            removed: Sum::ZERO.v4(parsed.source).v4(parsed.destination),
-            added: Sum::ZERO.v6(to.source).v6(to.destination),
-        },
+pub(super) fn fix(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, protocol: u8, partial: bool) -> Fix {
+    if partial {
+        let len = parsed.total_len.saturating_sub(parsed.header_len.into());
+        return Fix::Partial(pseudo_v6(to.source, to.destination, protocol, len).fold());
     }
+    Fix::Update {
+        removed: Sum::ZERO.v4(parsed.source).v4(parsed.destination),
+        added: Sum::ZERO.v6(to.source).v6(to.destination),
+    }
+}
+
+/// What becomes of the checksum of an echo: ICMP has a pseudo-header in IPv6 only (RFC 7915 §4.2).
+#[inline]
+pub(super) fn echo_fix(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, partial: bool) -> Fix {
+    let len = parsed.total_len.saturating_sub(parsed.header_len.into());
+    let added = pseudo_v6(to.source, to.destination, protocol_number::ICMPV6, len);
+    if partial { Fix::Partial(added.fold()) } else { Fix::Update { removed: Sum::ZERO, added } }
 }
 
 /// The ICMPv6 types of an echo request and of its reply (RFC 7915 §4.2).

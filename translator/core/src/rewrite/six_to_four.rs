@@ -39,16 +39,17 @@ pub fn six_to_four(
     }
     let partial = packet.offload.checksum.is_some_and(|partial| partial.start == parsed.header_len);
     let payload = packet.bytes_mut().get_mut(header_len..).ok_or(DropReason::Malformed)?;
-    let fix = fix(parsed, to, partial);
+    let ports = transport::ports(to.source_port, to.destination_port);
     match parsed.upper {
-        Upper::Echo { .. } | Upper::IcmpError { .. } | Upper::OtherIcmp { .. } if parsed.fragment.is_some() => {
+        Upper::Tcp { .. } => transport::tcp(payload, ports, fix(parsed, to, protocol_number::TCP, partial)),
+        Upper::Udp { .. } => transport::udp(payload, ports, fix(parsed, to, protocol_number::UDP, partial)),
+        Upper::Echo { reply, .. } if parsed.fragment.is_none() => {
+            transport::echo(payload, ECHO[usize::from(reply)], to.source_port, echo_fix(parsed, partial))
+        }
+        Upper::Echo { .. } | Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => {
             return Err(DropReason::UntranslatableIcmp);
         }
-        Upper::Tcp { .. } => transport::tcp(payload, transport::ports(to.source_port, to.destination_port), fix),
-        Upper::Udp { .. } => transport::udp(payload, transport::ports(to.source_port, to.destination_port), fix),
-        Upper::Echo { reply, .. } => transport::echo(payload, ECHO[usize::from(reply)], to.source_port, fix),
         Upper::Other(_) | Upper::Tail(_) => Some(()),
-        Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => return Err(DropReason::UntranslatableIcmp),
     }
     .ok_or(DropReason::Malformed)?;
     packet.cut_front(header_len.saturating_sub(V4_LEN.into()));
@@ -84,26 +85,28 @@ pub(super) fn header(
     })
 }
 
-/// What becomes of the transport checksum.
+/// What becomes of the checksum of TCP or UDP.
 #[inline]
-pub(super) fn fix(parsed: &Parsed6, to: &Endpoints<Ipv4Addr>, partial: bool) -> Fix {
-    let len = parsed.total_len.saturating_sub(parsed.header_len.into());
-    match (parsed.upper, partial) {
-        // ICMP has no pseudo-header in IPv4 (RFC 7915 §5.2).
-        (Upper::Echo { .. }, true) => Fix::Partial(0),
-        (Upper::Echo { .. }, false) => Fix::Update {
-            removed: pseudo_v6(parsed.source, parsed.destination, protocol_number::ICMPV6, len),
-            added: Sum::ZERO,
-        },
-        (upper, true) => {
-            let protocol = if matches!(upper, Upper::Tcp { .. }) { protocol_number::TCP } else { protocol_number::UDP };
-            Fix::Partial(pseudo_v4(to.source, to.destination, protocol, len).fold())
-        }
-        (_, false) => Fix::Update {
-            removed: Sum::ZERO.v6(parsed.source).v6(parsed.destination),
-            added: Sum::ZERO.v4(to.source).v4(to.destination),
-        },
+pub(super) fn fix(parsed: &Parsed6, to: &Endpoints<Ipv4Addr>, protocol: u8, partial: bool) -> Fix {
+    if partial {
+        let len = parsed.total_len.saturating_sub(parsed.header_len.into());
+        return Fix::Partial(pseudo_v4(to.source, to.destination, protocol, len).fold());
     }
+    Fix::Update {
+        removed: Sum::ZERO.v6(parsed.source).v6(parsed.destination),
+        added: Sum::ZERO.v4(to.source).v4(to.destination),
+    }
+}
+
+/// What becomes of the checksum of an echo: ICMP has no pseudo-header in IPv4 (RFC 7915 §5.2).
+#[inline]
+pub(super) fn echo_fix(parsed: &Parsed6, partial: bool) -> Fix {
+    if partial {
+        return Fix::Partial(0);
+    }
+    let len = parsed.total_len.saturating_sub(parsed.header_len.into());
+    let removed = pseudo_v6(parsed.source, parsed.destination, protocol_number::ICMPV6, len);
+    Fix::Update { removed, added: Sum::ZERO }
 }
 
 /// The ICMP types of an echo request and of its reply (RFC 7915 §5.2).

@@ -67,8 +67,14 @@ pub fn error_six_to_four(
     let (original, extension) = split_original(packet.bytes(), outer);
     let original = original_of(embedded, original, &inner_header)?;
     let mut message = Message::new(Shape::V4, kind, &original, extension);
-    let echo = (six_to_four::ECHO, to.embedded.destination_port);
-    translate_embedded(&mut message, embedded, &to.embedded, echo, six_to_four::fix(embedded, &to.embedded, false))?;
+    let inside = Inside {
+        ports: transport::ports(to.embedded.source_port, to.embedded.destination_port),
+        fix: six_to_four::fix(embedded, &to.embedded, protocol_number::TCP, false),
+        echo: six_to_four::ECHO,
+        identifier: to.embedded.destination_port,
+        echo_fix: six_to_four::echo_fix(embedded, false),
+    };
+    inside.translate(embedded.upper, message.transport_mut()).ok_or(DropReason::BadEmbeddedPacket)?;
 
     let mut header = six_to_four::header(outer, &to.outer(), policy, identification)?;
     header.ttl = header.ttl.saturating_sub(1);
@@ -110,8 +116,14 @@ pub fn error_four_to_six(
     let (original, extension) = split_original(packet.bytes(), outer);
     let original = original_of(embedded, original, inner_header)?;
     let mut message = Message::new(Shape::V6, kind, &original, extension);
-    let echo = (four_to_six::ECHO, to.embedded.source_port);
-    translate_embedded(&mut message, embedded, &to.embedded, echo, four_to_six::fix(embedded, &to.embedded, false))?;
+    let inside = Inside {
+        ports: transport::ports(to.embedded.source_port, to.embedded.destination_port),
+        fix: four_to_six::fix(embedded, &to.embedded, protocol_number::TCP, false),
+        echo: four_to_six::ECHO,
+        identifier: to.embedded.source_port,
+        echo_fix: four_to_six::echo_fix(embedded, &to.embedded, false),
+    };
+    inside.translate(embedded.upper, message.transport_mut()).ok_or(DropReason::BadEmbeddedPacket)?;
 
     let mut header = four_to_six::headers(outer, &to.outer(), policy, flow_seed).fixed;
     header.hop_limit = header.hop_limit.saturating_sub(1);
@@ -171,27 +183,36 @@ fn original_of<'p, A>(embedded: &Parsed<A>, bytes: &'p [u8], headers: &'p [u8]) 
     Ok(Original { headers, payload, payload_len })
 }
 
-/// Translates as much as there is of the transport of the packet in error.
-fn translate_embedded<A, B>(
-    message: &mut Message,
-    embedded: &Parsed<A>,
-    to: &Endpoints<B>,
-    (kinds, identifier): ([u8; 2], u16),
+/// What the transport of the packet in error becomes.
+struct Inside {
+    ports: [u8; 4],
     fix: Fix,
-) -> Result<(), DropReason> {
-    let ports = transport::ports(to.source_port, to.destination_port);
-    let payload = message.transport_mut();
-    match embedded.upper {
-        // Without a checksum, or cut before it.
-        Upper::Udp { checksum: 0, .. } => transport::ports_only(payload, ports),
-        Upper::Tcp { .. } => transport::tcp(payload, ports, fix).or_else(|| transport::ports_only(payload, ports)),
-        Upper::Udp { .. } => transport::udp(payload, ports, fix),
-        Upper::Echo { reply, .. } => transport::echo(payload, kinds[usize::from(reply)], identifier, fix),
-        Upper::Other(_) | Upper::Tail(_) => Some(()),
-        Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => None,
-    }
-    .ok_or(DropReason::BadEmbeddedPacket)
+    /// Types of an echo request and of its reply.
+    echo: [u8; 2],
+    identifier: u16,
+    echo_fix: Fix,
 }
+
+impl Inside {
+    /// Translates as much of the transport as there is; none if it is too short or nothing that is translated.
+    fn translate(&self, upper: Upper, transport: &mut [u8]) -> Option<()> {
+        match upper {
+            // Without a checksum, or cut before it.
+            Upper::Udp { checksum: 0, .. } => transport::ports_only(transport, self.ports),
+            Upper::Tcp { .. } if transport.len() < TCP_CHECKSUM_END => transport::ports_only(transport, self.ports),
+            Upper::Tcp { .. } => transport::tcp(transport, self.ports, self.fix),
+            Upper::Udp { .. } => transport::udp(transport, self.ports, self.fix),
+            Upper::Echo { reply, .. } => {
+                transport::echo(transport, self.echo[usize::from(reply)], self.identifier, self.echo_fix)
+            }
+            Upper::Other(_) | Upper::Tail(_) => Some(()),
+            Upper::IcmpError { .. } | Upper::OtherIcmp { .. } => None,
+        }
+    }
+}
+
+/// Bytes of a TCP header up to the end of its checksum.
+const TCP_CHECKSUM_END: usize = 18;
 
 #[cfg(test)]
 mod tests;
