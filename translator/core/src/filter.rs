@@ -4,21 +4,27 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use pref64::{Pref64, special};
 
-use crate::packet::{Parsed4, Parsed6};
-use crate::policy::Policy;
+use crate::packet::{ParseError, Protocol};
+use crate::policy::{Exclusion, Policy};
+use crate::refuse::Stop;
 use crate::session::{External, Pool};
+use crate::transport::Transport;
 use crate::verdict::DropReason;
 
 /// Checks a packet from the IPv6 side. Returns the index of the prefix it was sent to and the IPv4 destination.
 #[inline]
-pub(crate) fn from_ipv6(policy: &Policy, parsed: &Parsed6) -> Result<(u8, Ipv4Addr), DropReason> {
-    if !is_sender6(parsed.source) {
+pub(crate) fn from_ipv6(
+    policy: &Policy,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+) -> Result<(u8, Ipv4Addr), DropReason> {
+    if !is_sender6(source) {
         return Err(DropReason::IllegalSource);
     }
-    if policy.prefixes.iter().any(|prefix| prefix.contains(parsed.source)) {
+    if policy.prefixes.iter().any(|prefix| prefix.contains(source)) {
         return Err(DropReason::Loop);
     }
-    let (prefix, remote) = destination(&policy.prefixes, parsed.destination).ok_or(DropReason::NotOurPrefix)?;
+    let (prefix, remote) = self::destination(&policy.prefixes, destination).ok_or(DropReason::NotOurPrefix)?;
     if !special::is_routable_unicast(remote) {
         return Err(DropReason::IllegalDestination);
     }
@@ -26,19 +32,57 @@ pub(crate) fn from_ipv6(policy: &Policy, parsed: &Parsed6) -> Result<(u8, Ipv4Ad
     Ok((prefix, remote))
 }
 
+/// Whether policy keeps this packet from translation, and if so whether its sender is not to be told.
+#[cold]
+pub(crate) fn exclusion(policy: &Policy, source: Ipv6Addr, remote: Ipv4Addr, transport: &Transport) -> Option<bool> {
+    let matches = |rule: &&Exclusion| {
+        rule.source.is_none_or(|net| net.contains(&source))
+            && rule.destination.is_none_or(|net| net.contains(&remote))
+            && rule.protocol.is_none_or(|protocol| protocol == transport.protocol)
+            && rule.ports.is_none_or(|(first, last)| {
+                transport.protocol != Protocol::Icmp && (first..=last).contains(&transport.far)
+            })
+    };
+    policy.exclusions.iter().find(matches).map(|rule| rule.silent)
+}
+
 /// Checks a packet from the IPv4 side. Returns the pool address it was sent to, with the port still to be filled in.
 ///
 /// `hairpinned` is set for a packet that has just been translated from the IPv6 side: its source is in the pool.
 #[inline]
-pub(crate) fn from_ipv4(pool: &Pool, parsed: &Parsed4, hairpinned: bool) -> Result<External, DropReason> {
-    let address = pool.index_of(parsed.destination).ok_or(DropReason::NotOurPool)?;
-    if !special::is_routable_unicast(parsed.source) {
+pub(crate) fn from_ipv4(
+    pool: &Pool,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    hairpinned: bool,
+) -> Result<External, DropReason> {
+    let address = pool.index_of(destination).ok_or(DropReason::NotOurPool)?;
+    if !special::is_routable_unicast(source) {
         return Err(DropReason::IllegalSource);
     }
-    if !hairpinned && pool.index_of(parsed.source).is_some() {
+    if !hairpinned && pool.index_of(source).is_some() {
         return Err(DropReason::Loop);
     }
     Ok(External { address, port: 0 })
+}
+
+/// What becomes of an IPv6 packet that was refused before its addresses were looked at: its sender is told only if they
+/// are such that it could have been translated.
+#[cold]
+pub(crate) fn unparsed_v6(policy: &Policy, packet: &[u8], error: ParseError) -> Stop {
+    let address = |at: usize| packet.get(at..)?.first_chunk::<16>().copied().map(Ipv6Addr::from);
+    let addresses = address(8).zip(address(24));
+    let translated = addresses.is_some_and(|(from, to)| from_ipv6(policy, from, to).is_ok());
+    Stop { silent: !translated, ..error.into() }
+}
+
+/// As [`unparsed_v6`], for an IPv4 packet.
+#[cold]
+pub(crate) fn unparsed_v4(pool: &Pool, packet: &[u8], error: ParseError) -> Stop {
+    let address = |at: usize| packet.get(at..)?.first_chunk::<4>().copied().map(Ipv4Addr::from);
+    let addresses = address(12).zip(address(16));
+    let translated = addresses.is_some_and(|(from, to)| from_ipv4(pool, from, to, false).is_ok());
+    Stop { silent: !translated, ..error.into() }
 }
 
 /// Whether the prefix may stand for this IPv4 address (RFC 6052 §3.1).

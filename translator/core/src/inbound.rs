@@ -17,8 +17,10 @@ impl Batch<'_> {
     /// `hairpinned` is set for a packet that has just come from the IPv6 side.
     #[inline]
     pub(crate) fn four_to_six(&mut self, packet: &mut PacketBuf<'_>, hairpinned: bool) -> Result<Passed, Stop> {
-        let parsed = packet::parse_v4(packet.bytes())?;
-        let pool = filter::from_ipv4(&self.translator.pool, &parsed, hairpinned)?;
+        let pool = &self.translator.pool;
+        let parsed =
+            packet::parse_v4(packet.bytes()).map_err(|error| filter::unparsed_v4(pool, packet.bytes(), error))?;
+        let pool = filter::from_ipv4(pool, parsed.source, parsed.destination, hairpinned)?;
         if parsed.hop_limit <= 1 {
             return Err(DropReason::HopLimitExceeded.into());
         }
@@ -196,7 +198,7 @@ impl Batch<'_> {
     fn release_four_to_six(&mut self, mut held: Held, upper: Upper) {
         let mut packet = held.packet();
         let translated = packet::parse_v4(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
-            let pool = filter::from_ipv4(&self.translator.pool, &parsed, true)?;
+            let pool = filter::from_ipv4(&self.translator.pool, parsed.source, parsed.destination, true)?;
             self.send_to_ipv6(&mut packet, &parsed, pool, upper)
         });
         self.spill(&packet, translated);

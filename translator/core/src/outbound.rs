@@ -12,6 +12,9 @@ use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
 use crate::verdict::{Direction, DropReason};
 
+/// Bytes that an IPv4 header of 20 bytes can announce after itself.
+const MOST_PAYLOAD_V4: u32 = 65_535 - 20;
+
 /// Where a packet goes: the prefix its destination is under, and the IPv4 address in it.
 #[derive(Clone, Copy)]
 struct Target {
@@ -22,10 +25,15 @@ struct Target {
 impl Batch<'_> {
     #[inline]
     pub(crate) fn six_to_four(&mut self, packet: &mut PacketBuf<'_>) -> Result<Passed, Stop> {
-        let parsed = packet::parse_v6(packet.bytes())?;
-        let (prefix, remote) = filter::from_ipv6(&self.translator.policy, &parsed)?;
+        let policy = &self.translator.policy;
+        let parsed =
+            packet::parse_v6(packet.bytes()).map_err(|error| filter::unparsed_v6(policy, packet.bytes(), error))?;
+        let (prefix, remote) = filter::from_ipv6(policy, parsed.source, parsed.destination)?;
         if parsed.hop_limit <= 1 {
             return Err(DropReason::HopLimitExceeded.into());
+        }
+        if parsed.total_len > u32::from(parsed.header_len) + MOST_PAYLOAD_V4 {
+            return Err(DropReason::TooBig.into());
         }
         let target = Target { prefix, remote };
         if parsed.fragment.is_some() {
@@ -49,6 +57,12 @@ impl Batch<'_> {
         upper: Upper,
     ) -> Result<(), Stop> {
         let transport = Transport::of(upper, Direction::SixToFour)?;
+        let policy = &self.translator.policy;
+        if !policy.exclusions.is_empty()
+            && let Some(silent) = filter::exclusion(policy, parsed.source, target.remote, &transport)
+        {
+            return Err(Stop { silent, ..DropReason::AdministrativelyProhibited.into() });
+        }
         let (packets, bytes) = segments(packet);
         let outgoing = Outgoing {
             protocol: transport.protocol,
@@ -111,8 +125,10 @@ impl Batch<'_> {
             filter::destination(&translator.policy.prefixes, embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
         let inside = Transport::inside_error(embedded.upper, Direction::FourToSix)?;
         let host = embedded.destination;
-        let external =
-            translator.shard_of(host).external_of(inside.protocol, host, inside.near).ok_or(DropReason::NoMapping)?;
+        let external = translator
+            .shard_of(host)
+            .external_of(&self.context(), inside.protocol, (host, inside.near), (remote, inside.far))
+            .ok_or(DropReason::NoMapping)?;
         let pool_address = translator.pool.address(external.address);
         // A router's own IPv6 address has no IPv4 counterpart (RFC 6791 §3.1); the host's own does.
         let source = match translator.policy.errors.source4 {
@@ -174,7 +190,7 @@ impl Batch<'_> {
     fn release_six_to_four(&mut self, mut held: Held, upper: Upper) {
         let mut packet = held.packet();
         let translated = packet::parse_v6(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
-            let (prefix, remote) = filter::from_ipv6(&self.translator.policy, &parsed)?;
+            let (prefix, remote) = filter::from_ipv6(&self.translator.policy, parsed.source, parsed.destination)?;
             let target = Target { prefix, remote };
             self.send_to_ipv4(&mut packet, &parsed, target, upper)?;
             self.hairpin(&mut packet, target)

@@ -53,9 +53,15 @@ impl ErrorBudget {
 pub(crate) fn refusal_for(stop: Stop, direction: Direction, protocol: Option<u8>) -> Option<Refusal> {
     const TCP: u8 = 6;
     const ICMP: u8 = 1;
+    const IGMP: u8 = 2;
+    /// The longest packet that IPv4 can carry, in IPv6.
+    const LONGEST: u32 = 65_535 + 20;
     match stop.reason {
         DropReason::HopLimitExceeded => Some(Refusal::HopLimitExceeded),
+        // IGMP is of the link alone (RFC 7915 §4.2).
+        DropReason::UnsupportedProtocol if protocol == Some(IGMP) => None,
         DropReason::UnsupportedProtocol => Some(Refusal::ProtocolUnreachable),
+        DropReason::TooBig => Some(Refusal::PacketTooBig(LONGEST)),
         DropReason::RoutingHeader => Some(Refusal::ParameterProblem(stop.pointer)),
         DropReason::SourceRoute => Some(Refusal::SourceRouteFailed),
         DropReason::WellKnownPrefix
@@ -78,7 +84,6 @@ pub(crate) fn refusal_for(stop: Stop, direction: Direction, protocol: Option<u8>
         | DropReason::UntranslatableIcmp
         | DropReason::BadEmbeddedPacket
         | DropReason::ZeroUdpChecksum
-        | DropReason::TooBig
         | DropReason::NotOurPool
         | DropReason::IllegalSource
         | DropReason::Loop
