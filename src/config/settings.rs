@@ -161,7 +161,7 @@ fn policy(file: &File) -> Policy {
         mtu: mtu(section),
         header: header(section),
         errors: errors(section),
-        static_mappings: Vec::new(),
+        ..Policy::new(Vec::new(), Vec::new())
     }
 }
 
@@ -170,6 +170,8 @@ const fn timers(section: &TranslatorSection) -> Timers {
     Timers {
         udp: timers.udp.value(),
         tcp_established: timers.tcp_established.value(),
+        tcp_opening: timers.tcp_transitory.value(),
+        tcp_closing: timers.tcp_transitory.value(),
         tcp_transitory: timers.tcp_transitory.value(),
         tcp_incoming_syn: timers.tcp_incoming_syn.value(),
         icmp: timers.icmp.value(),
@@ -189,6 +191,7 @@ fn limits(section: &TranslatorSection) -> Limits {
         fragments: limits.fragments.to(),
         fragment_bytes: limits.fragment_bytes.to(),
         stored_syns: limits.stored_syns.to(),
+        ..Limits::default()
     }
 }
 

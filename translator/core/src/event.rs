@@ -41,6 +41,16 @@ pub enum EventKind {
         /// Packets and bytes from IPv4 to IPv6.
         inbound: Traffic,
     },
+    /// A subscriber, whose prefix is in `internal`, was given a block of ports, for all protocols. `external` has the first.
+    BlockAllocated {
+        /// The block's last port.
+        last_port: u16,
+    },
+    /// A subscriber's block of ports was taken back, since none of its ports is in use.
+    BlockReleased {
+        /// The block's last port.
+        last_port: u16,
+    },
     /// A mapping or session could not be made.
     Refused(DropReason),
 }

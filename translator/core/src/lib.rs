@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod deterministic;
 pub mod event;
 mod expiry;
 mod filter;

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use ipnet::Ipv6Net;
+
 use crate::event::Traffic;
 use crate::packet::Protocol;
 use crate::session::{Mapping, MappingKind, Session};
@@ -83,6 +85,13 @@ impl Translator {
             pool_ports: self.pool.ports(),
             pool_ports_taken: Protocol::ALL.map(|protocol| self.pool.taken(protocol)),
         }
+    }
+
+    /// The subscriber that deterministic assignment gives this port to, now and at any other time under this policy
+    /// (RFC 7422 §2.1); nothing where ports are not assigned so.
+    #[must_use]
+    pub fn subscriber_of(&self, address: Ipv4Addr, port: u16) -> Option<Ipv6Net> {
+        self.allocation.deterministic.as_ref()?.subscriber_of(address, port)
     }
 
     /// Calls `visit` for the mappings of a shard, a few hundred under one lock, so that workers are not kept waiting.

@@ -3,8 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy, special};
 
+use crate::deterministic::Deterministic;
 use crate::packet::Protocol;
 
 /// What the translator is to do. Built from the configuration, checked by [`Policy::check`], then never changed.
@@ -17,14 +19,27 @@ pub struct Policy {
     pub well_known: WellKnownPolicy,
     /// The pool: IPv4 addresses and ports that belong to the translator.
     pub pool: Vec<PoolRange>,
+    /// Who uses which part of the pool. The most specific rule for a source counts; a source without a rule uses the
+    /// addresses that no rule names.
+    pub pool_rules: Vec<PoolRule>,
+    /// Which packets of a host share a pool port.
+    pub mapping: MappingBehavior,
+    /// What happens when a subscriber's pool address has no port left.
+    pub pooling: Pooling,
+    /// How a subscriber comes by its ports.
+    pub port_assignment: PortAssignment,
     /// Bits of a source address that name the subscriber: 48 to 128.
     pub subscriber_length: u8,
+    /// Traffic that is not translated.
+    pub exclusions: Vec<Exclusion>,
     /// Lifetimes.
     pub timers: Timers,
     /// Bounds of memory and of what one subscriber may take.
     pub limits: Limits,
     /// Who may send to a mapping.
     pub filtering: Filtering,
+    /// Whether packets from outside keep a session alive, as those from inside do (RFC 4787 REQ-6, RFC 6146 §3.5).
+    pub inbound_refresh: bool,
     /// Whether hosts behind the translator reach each other by pool addresses (RFC 6146 §3.8).
     pub hairpinning: bool,
     /// Whether a TCP packet from inside that belongs to no session is answered with RST.
@@ -48,6 +63,75 @@ pub struct StaticMapping {
     pub internal: (Ipv6Addr, u16),
     /// Pool address and port (identifier for ICMP).
     pub external: (Ipv4Addr, u16),
+}
+
+/// A part of the pool that belongs to some sources only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolRule {
+    /// The sources.
+    pub sources: Ipv6Net,
+    /// First pool address.
+    pub first: Ipv4Addr,
+    /// Last pool address, not before the first.
+    pub last: Ipv4Addr,
+}
+
+/// Which packets of a host share a pool port (RFC 4787 §4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MappingBehavior {
+    /// All that come from one address and port, wherever they go. Peers can find each other by it (RFC 4787 REQ-1).
+    #[default]
+    EndpointIndependent,
+    /// Those that go to one destination address and port; a pool port serves any number of hosts towards different
+    /// destinations (RFC 7857 §3). For pools that are small for their subscribers; breaks peer-to-peer applications.
+    AddressAndPortDependent,
+}
+
+/// What happens when a subscriber's pool address has no port left (RFC 7857 §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// New mappings are refused: all that a subscriber sends comes from one address (RFC 6888 REQ-2).
+    #[default]
+    Paired,
+    /// New mappings take another address ("soft" pairing).
+    Soft,
+}
+
+/// How a subscriber comes by its ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortAssignment {
+    /// One by one, at random from all that are free.
+    #[default]
+    Single,
+    /// At random from blocks of its own, so that a log of blocks says who had a port.
+    Blocks(PortBlocks),
+    /// At random from a range that follows from its prefix alone, so that no log is needed (RFC 7422). These are the
+    /// sources that have one; there is no service for others.
+    Deterministic(Ipv6Net),
+}
+
+/// Blocks of consecutive ports, of all protocols together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBlocks {
+    /// Ports of a block: a power of two, 16 to 16384. Blocks start at multiples of it.
+    pub size: u16,
+    /// Blocks of one subscriber at the most, 1 to 64.
+    pub per_subscriber: u16,
+}
+
+/// Traffic from inside that is not translated (RFC 6888 REQ-6). A packet is excluded when all that is given matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Its source.
+    pub source: Option<Ipv6Net>,
+    /// Its IPv4 destination.
+    pub destination: Option<Ipv4Net>,
+    /// Its protocol.
+    pub protocol: Option<Protocol>,
+    /// Its destination port, from the first to the last; means TCP or UDP where no protocol is given.
+    pub ports: Option<(u16, u16)>,
+    /// The sender is not told.
+    pub silent: bool,
 }
 
 /// A run of consecutive pool addresses with the ports that belong to the translator on each of them.
@@ -99,7 +183,11 @@ pub struct Timers {
     pub udp: Duration,
     /// An established TCP session without packets (RFC 6146 §4 TCP_EST: 2 hours and 4 minutes).
     pub tcp_established: Duration,
-    /// A TCP session that is opening, closing or reset (RFC 6146 §4 TCP_TRANS: 4 minutes).
+    /// A TCP session of which only one side has sent its SYN (RFC 6146 §4 TCP_TRANS, RFC 7857 §2.1: 4 minutes).
+    pub tcp_opening: Duration,
+    /// A TCP session that both sides have closed (RFC 6146 §4 TCP_TRANS, RFC 7857 §2.1: 4 minutes).
+    pub tcp_closing: Duration,
+    /// A TCP session that was reset, or silent and probed (RFC 6146 §4 TCP_TRANS: 4 minutes).
     pub tcp_transitory: Duration,
     /// A SYN from outside that waits for one from inside (RFC 6146 §4 TCP_INCOMING_SYN: 6 seconds).
     pub tcp_incoming_syn: Duration,
@@ -116,6 +204,8 @@ impl Default for Timers {
         Self {
             udp: Duration::from_secs(5 * 60),
             tcp_established: Duration::from_secs(2 * 3600 + 4 * 60),
+            tcp_opening: Duration::from_secs(4 * 60),
+            tcp_closing: Duration::from_secs(4 * 60),
             tcp_transitory: Duration::from_secs(4 * 60),
             tcp_incoming_syn: Duration::from_secs(6),
             icmp: Duration::from_secs(60),
@@ -136,11 +226,13 @@ pub struct Limits {
     pub sessions_per_subscriber: Option<u32>,
     /// Mappings of one subscriber; none means only the global limit counts.
     pub mappings_per_subscriber: Option<u32>,
-    /// Fragments held until their datagram's ports are known.
+    /// New mappings of one subscriber in a second; none means no limit.
+    pub new_mappings_per_second: Option<u32>,
+    /// Fragments held until their datagram's ports are known. One source may hold a quarter of them.
     pub fragments: u32,
     /// Bytes of these.
     pub fragment_bytes: u32,
-    /// SYNs from outside that are stored.
+    /// SYNs from outside that are stored. One remote host may have a quarter of them.
     pub stored_syns: u32,
 }
 
@@ -151,6 +243,7 @@ impl Default for Limits {
             mappings: 1_000_000,
             sessions_per_subscriber: None,
             mappings_per_subscriber: None,
+            new_mappings_per_second: None,
             fragments: 4096,
             fragment_bytes: 16 << 20,
             stored_syns: 1024,
@@ -265,6 +358,30 @@ pub enum PolicyError {
     /// More addresses than the tables can name.
     #[error("the pool has {0} addresses; at most {max} are supported", max = Policy::MAX_POOL_ADDRESSES)]
     PoolTooLarge(u64),
+    /// A rule names addresses that are not in the pool.
+    #[error("the pool rule for {} names {}, which is not in the pool", .0.sources, .1)]
+    RuleOutsidePool(PoolRule, Ipv4Addr),
+    /// Ports that several subscribers share cannot belong to one of them.
+    #[error(
+        "address-and-port-dependent mapping shares ports between subscribers, so blocks and deterministic ranges do not go with it"
+    )]
+    OverlapNeedsSinglePorts,
+    /// Deterministic assignment needs one range of ports on every address.
+    #[error("deterministic ports need exactly one range of ports on {0}")]
+    SeveralRanges(Ipv4Addr),
+    /// Deterministic assignment has too few ports, or too many subscribers.
+    #[error("{subscribers} subscribers in {sources} leave {ports} ports for each; at least 16 are needed")]
+    TooManySubscribers {
+        /// The sources of deterministic assignment.
+        sources: Ipv6Net,
+        /// How many subscribers they are.
+        subscribers: u128,
+        /// How many ports each would have.
+        ports: u64,
+    },
+    /// A block size that is no power of two.
+    #[error("translator.port-blocks.size is {0}; allowed is a power of two from 16 to 16384")]
+    BlockSize(u16),
     /// A static mapping's address and port are not the translator's.
     #[error("the static mapping of {0}:{1} is outside of the pool")]
     StaticOutsidePool(Ipv4Addr, u16),
@@ -294,10 +411,16 @@ impl Policy {
             prefixes,
             pool,
             well_known: WellKnownPolicy::default(),
+            pool_rules: Vec::new(),
+            mapping: MappingBehavior::default(),
+            pooling: Pooling::default(),
+            port_assignment: PortAssignment::default(),
             subscriber_length: 128,
+            exclusions: Vec::new(),
             timers: Timers::default(),
             limits: Limits::default(),
             filtering: Filtering::default(),
+            inbound_refresh: true,
             hairpinning: true,
             reset_unknown_tcp: true,
             mtu: MtuPolicy::default(),
@@ -314,6 +437,7 @@ impl Policy {
     pub fn check(&self) -> Result<(), PolicyError> {
         self.check_prefixes()?;
         self.check_pool()?;
+        self.check_pool_use()?;
         self.check_static_mappings()?;
         self.check_numbers()
     }
@@ -353,6 +477,30 @@ impl Policy {
         if addresses > Self::MAX_POOL_ADDRESSES { Err(PolicyError::PoolTooLarge(addresses)) } else { Ok(()) }
     }
 
+    fn check_pool_use(&self) -> Result<(), PolicyError> {
+        for rule in &self.pool_rules {
+            let in_pool = |address| self.pool.iter().any(|range| (range.first..=range.last).contains(&address));
+            for bits in rule.first.to_bits()..=rule.last.to_bits() {
+                let address = Ipv4Addr::from_bits(bits);
+                if !in_pool(address) {
+                    return Err(PolicyError::RuleOutsidePool(*rule, address));
+                }
+            }
+        }
+        match self.port_assignment {
+            PortAssignment::Blocks(blocks)
+                if !blocks.size.is_power_of_two() || !(16..=16_384).contains(&blocks.size) =>
+            {
+                Err(PolicyError::BlockSize(blocks.size))
+            }
+            PortAssignment::Blocks(blocks) => {
+                in_range("translator.port-blocks.per-subscriber", blocks.per_subscriber.into(), 1, 64, "1 to 64")
+            }
+            PortAssignment::Deterministic(_) => Deterministic::new(self).map(|_| ()),
+            PortAssignment::Single => Ok(()),
+        }
+    }
+
     fn check_static_mappings(&self) -> Result<(), PolicyError> {
         for (index, mapping) in self.static_mappings.iter().enumerate() {
             let StaticMapping { protocol, internal, external } = *mapping;
@@ -374,6 +522,8 @@ impl Policy {
         for (key, value) in [
             ("translator.timers.udp", timers.udp),
             ("translator.timers.tcp-established", timers.tcp_established),
+            ("translator.timers.tcp-opening", timers.tcp_opening),
+            ("translator.timers.tcp-closing", timers.tcp_closing),
             ("translator.timers.tcp-transitory", timers.tcp_transitory),
             ("translator.timers.tcp-incoming-syn", timers.tcp_incoming_syn),
             ("translator.timers.icmp", timers.icmp),

@@ -11,7 +11,9 @@ use crate::policy::{Policy, PolicyError, StaticMapping};
 use crate::random::Random;
 use crate::refuse::{self, Stop};
 use crate::rewrite;
-use crate::session::{Context, External, Keys, Pool, Shard, StoredSyns, Tick, Totals, Trigger, subscriber_prefix};
+use crate::session::{
+    Allocation, Context, External, Keys, Pool, Shard, StoredSyns, Tick, Totals, Trigger, subscriber_prefix,
+};
 use crate::time::Timestamp;
 use crate::verdict::{Direction, DropReason, Verdict};
 use crate::worker::Worker;
@@ -24,6 +26,7 @@ const SHARDS: usize = 16;
 pub struct Translator {
     pub(crate) policy: Policy,
     pub(crate) pool: Pool,
+    pub(crate) allocation: Allocation,
     pub(crate) totals: Totals,
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
@@ -44,8 +47,10 @@ impl Translator {
         let mut random = Random::new(seed, 0);
         let keys = Keys::new(random.next_u64());
         let shard = |number| CachePadded::new(Mutex::new(Shard::new(number, keys.clone(), seed)));
+        let pool = Pool::new(&policy.pool);
         let translator = Self {
-            pool: Pool::new(&policy.pool),
+            allocation: Allocation::new(&policy, &pool),
+            pool,
             policy,
             totals: Totals::default(),
             fragments: Fragments::default(),
@@ -167,6 +172,7 @@ impl Batch<'_> {
         Context {
             policy: &self.translator.policy,
             pool: &self.translator.pool,
+            allocation: &self.translator.allocation,
             totals: &self.translator.totals,
             stored_syns: &self.translator.stored_syns,
             now: self.now,
@@ -244,5 +250,7 @@ impl Batch<'_> {
     }
 }
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;

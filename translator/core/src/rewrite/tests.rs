@@ -147,24 +147,24 @@ fn fragments<A: Family>(ends: &Endpoints<A>, ip: &Ip, protocol: u8, transport: &
     transport.chunks(step).enumerate().map(fragment).collect()
 }
 
+/// A TCP segment and a UDP datagram without their IP headers.
+fn transports<A: Family>(ends: &Endpoints<A>, payload: &[u8]) -> [(u8, Vec<u8>); 2] {
+    [(6, testing::segment(ends, testing::tcp_header(ends), payload)), (17, testing::datagram(ends, payload))]
+}
+
 #[test]
 fn fragments_of_tcp_and_udp_translate_one_by_one() {
     let payload = pattern(2500);
-    let id = |ip| Ip { identification: 0xfeed, ..ip };
-    let six = |ends| {
-        [(6, testing::segment(ends, testing::tcp_header(ends), &payload)), (17, testing::datagram(ends, &payload))]
-    };
-    let four = |ends| {
-        [(6, testing::segment(ends, testing::tcp_header(ends), &payload)), (17, testing::datagram(ends, &payload))]
-    };
-    for ((protocol, six), (_, four)) in six(&SIX).into_iter().zip(four(&FOUR)) {
-        let before = fragments(&SIX, &id(Ip::default()), protocol, &six);
-        let after = fragments(&FOUR, &id(Ip::hops(63)), protocol, &four);
+    let ip = |hops| Ip { identification: 0xfeed, ..Ip::hops(hops) };
+    for ((protocol, six), (_, four)) in transports(&SIX, &payload).into_iter().zip(transports(&FOUR, &payload)) {
+        let before = fragments(&SIX, &ip(64), protocol, &six);
+        let after = fragments(&FOUR, &ip(63), protocol, &four);
         assert_eq!(before.iter().map(|packet| to_four(packet)).collect::<Vec<_>>(), after);
     }
-    for ((protocol, six), (_, four)) in six(&back(&SIX)).into_iter().zip(four(&back(&FOUR))) {
-        let before = fragments(&back(&FOUR), &id(Ip::default()), protocol, &four);
-        let after = fragments(&back(&SIX), &id(Ip::hops(63)), protocol, &six);
+    let (from, to) = (back(&FOUR), back(&SIX));
+    for ((protocol, four), (_, six)) in transports(&from, &payload).into_iter().zip(transports(&to, &payload)) {
+        let before = fragments(&from, &ip(64), protocol, &four);
+        let after = fragments(&to, &ip(63), protocol, &six);
         assert_eq!(before.iter().map(|packet| to_six(packet)).collect::<Vec<_>>(), after);
     }
 }
@@ -260,18 +260,15 @@ fn distance(one: &[u8], other: &[u8], at: usize) -> u32 {
 
 #[test]
 fn a_udp_checksum_that_becomes_zero_is_sent_as_ones() {
-    let zero_in = |ends: &Endpoints<Ipv4Addr>| {
-        let sum = testing::datagram(ends, &[0, 0]);
-        [sum[6], sum[7]]
-    };
     // The checksum of zeroes, as payload, makes the checksum zero.
-    let payload = zero_in(&FOUR);
+    let zeroes = testing::datagram(&FOUR, &[0, 0]);
+    let payload = [zeroes[6], zeroes[7]];
     let translated = to_four(&testing::udp(&SIX, &Ip::default(), &payload));
     assert_eq!(translated[26..28], [0xff, 0xff]);
     assert_eq!(translated, testing::udp(&FOUR, &ip4(30), &payload));
 
-    let sum = testing::datagram(&back(&SIX), &[0, 0]);
-    let payload = [sum[6], sum[7]];
+    let zeroes = testing::datagram(&back(&SIX), &[0, 0]);
+    let payload = [zeroes[6], zeroes[7]];
     let translated = to_six(&testing::udp(&back(&FOUR), &Ip::default(), &payload));
     assert_eq!(translated[46..48], [0xff, 0xff]);
     assert_eq!(translated, testing::udp(&back(&SIX), &Ip::hops(63), &payload));

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::overlap::Scope;
 use super::pool::{AddressIndex, External};
 use super::tcp::TcpState;
 use super::wheel::{Links, Tick};
@@ -15,6 +16,8 @@ pub(crate) struct Mapping {
     pub(crate) external: External,
     pub(crate) protocol: Protocol,
     pub(crate) kind: MappingKind,
+    /// The destination that the mapping is for; everywhere for endpoint-independent ones.
+    pub(crate) scope: Scope,
     pub(crate) subscriber: u32,
     pub(crate) sessions: u32,
     pub(crate) created: Tick,
@@ -27,6 +30,8 @@ pub(crate) enum MappingKind {
     Free,
     /// It goes with its last session.
     Dynamic,
+    /// It is for one destination, shares its port with others, and goes with its session.
+    Overlapping,
     /// The configuration has it; it stays.
     Static,
 }
@@ -90,6 +95,9 @@ pub(crate) struct Subscriber {
     pub(crate) sessions: u32,
     /// The pool address of its mappings (RFC 4787 REQ-2, "paired").
     pub(crate) address: AddressIndex,
+    /// The second in which it opened its last mapping, and how many it opened in that.
+    pub(crate) second: u32,
+    pub(crate) opened: u32,
 }
 
 impl Session {
@@ -126,7 +134,7 @@ mod tests {
     #[test]
     fn entries_fit_their_share_of_160_bytes() {
         assert!(size_of::<Session>() <= 60, "{}", size_of::<Session>());
-        assert!(size_of::<Mapping>() <= 44, "{}", size_of::<Mapping>());
+        assert!(size_of::<Mapping>() <= 52, "{}", size_of::<Mapping>());
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! State: mappings, sessions, ports and their timers (RFC 6146 §3.1 and §3.5).
 
+mod allocation;
+mod close;
 mod entry;
+mod open;
+mod overlap;
 mod pool;
 mod shard;
 mod slab;
@@ -9,6 +13,7 @@ mod tcp;
 mod totals;
 mod wheel;
 
+pub(crate) use allocation::Allocation;
 pub(crate) use entry::{Mapping, MappingKind, Session};
 pub(crate) use pool::{External, Pool};
 pub(crate) use shard::{

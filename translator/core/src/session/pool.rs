@@ -17,13 +17,15 @@ use crate::random::Random;
 const WELL_KNOWN_END: u16 = 1024;
 const WORDS: usize = 1024;
 const PORTS: usize = 65_536;
+/// Blocks of the smallest size, 16 ports, on an address.
+const MOST_BLOCKS: usize = PORTS / 16;
 const EVEN: u64 = 0x5555_5555_5555_5555;
 
 /// A pool address by its place in the pool.
 pub(crate) type AddressIndex = u16;
 
 /// An address and port of the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct External {
     pub(crate) address: AddressIndex,
     pub(crate) port: u16,
@@ -50,6 +52,8 @@ struct PoolAddress {
     /// Ranges of ports that are ours, ascending and disjoint.
     ports: Vec<(u16, u16)>,
     protocols: [PortTable; Protocol::ALL.len()],
+    /// Blocks that a subscriber has, by their number.
+    blocks: Vec<AtomicU64>,
 }
 
 /// The ports of one address and protocol. The memory is zero pages of the system until it is used.
@@ -95,7 +99,8 @@ impl Pool {
                     _ => self.runs.push(Run { first: bits, last: bits, index }),
                 }
                 let address = Ipv4Addr::from_bits(bits);
-                self.addresses.push(PoolAddress { address, ports: vec![ports], protocols: Default::default() });
+                let blocks = AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default();
+                self.addresses.push(PoolAddress { address, ports: vec![ports], protocols: Default::default(), blocks });
             }
         }
     }
@@ -136,8 +141,15 @@ impl Pool {
         self.table(protocol, external.address).slots[usize::from(external.port)].store(value, Ordering::Release);
     }
 
-    /// Takes a free port of one address: of the class and parity wished for, then of the class, then any.
-    pub(crate) fn take(&self, address: AddressIndex, wish: Wish, random: &mut Random) -> Option<External> {
+    /// Takes a free port of one address, from the first to the last of `window`: of the class and parity wished for,
+    /// then of the class, then any.
+    pub(crate) fn take(
+        &self,
+        address: AddressIndex,
+        window: (u16, u16),
+        wish: Wish,
+        random: &mut Random,
+    ) -> Option<External> {
         let entry = &self.addresses[usize::from(address)];
         let table = &entry.protocols[wish.protocol as usize];
         let parity = if wish.like.is_multiple_of(2) { EVEN } else { !EVEN };
@@ -150,8 +162,29 @@ impl Pool {
         let preferences = [(class, parity), (class, u64::MAX), (Class::Any, u64::MAX)];
         preferences
             .into_iter()
-            .find_map(|(class, parity)| table.take(&entry.ports, class, parity, random))
+            .find_map(|(class, parity)| table.take(&entry.ports, (window, class), parity, random))
             .map(|port| External { address, port })
+    }
+
+    /// Takes a block of `size` ports, all of which are ours: a random one, or the next that is free. Returns its first port.
+    pub(crate) fn take_block(&self, address: AddressIndex, size: u16, random: &mut Random) -> Option<u16> {
+        let entry = &self.addresses[usize::from(address)];
+        let count = u32::try_from(PORTS).unwrap_or(0) / u32::from(size);
+        let start = random.below(count);
+        (0..count).find_map(|offset| {
+            let number = u16::try_from((start + offset) % count).ok()?;
+            let (first, last) = (number * size, number * size + (size - 1));
+            let ours = entry.ports.iter().any(|range| range.0 <= first && last <= range.1);
+            let (word, bit) = (&entry.blocks[usize::from(number / 64)], 1 << (number % 64));
+            (ours && word.fetch_or(bit, Ordering::AcqRel) & bit == 0).then_some(first)
+        })
+    }
+
+    /// Gives a block back.
+    pub(crate) fn release_block(&self, address: AddressIndex, first_port: u16, size: u16) {
+        let number = first_port / size;
+        let word = &self.addresses[usize::from(address)].blocks[usize::from(number / 64)];
+        word.fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
     }
 
     /// Takes this very port, unless it is taken.
@@ -169,6 +202,16 @@ impl Pool {
         let bit = 1 << (external.port % 64);
         table.taken[usize::from(external.port / 64)].fetch_and(!bit, Ordering::AcqRel);
         table.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Ports of one address that are taken.
+    pub(crate) fn taken_of(&self, address: AddressIndex, protocol: Protocol) -> u32 {
+        self.table(protocol, address).count.load(Ordering::Relaxed)
+    }
+
+    /// Ports of one address that are ours.
+    pub(crate) fn ports_of(&self, address: AddressIndex) -> u32 {
+        self.addresses[usize::from(address)].ports.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
     }
 
     /// Ports taken, of all addresses, by protocol; ports that rest after use count as taken.
@@ -200,8 +243,14 @@ impl Default for PortTable {
 }
 
 impl PortTable {
-    fn take(&self, ranges: &[(u16, u16)], class: Class, parity: u64, random: &mut Random) -> Option<u16> {
-        let ranges = || ranges.iter().filter_map(|range| class.within(*range));
+    fn take(
+        &self,
+        ranges: &[(u16, u16)],
+        (window, class): ((u16, u16), Class),
+        parity: u64,
+        random: &mut Random,
+    ) -> Option<u16> {
+        let ranges = || ranges.iter().filter_map(|range| class.within(overlap(*range, window)?));
         let total: u32 = ranges().map(|(first, last)| u32::from(last - first) + 1).sum();
         if total == 0 || self.count.load(Ordering::Relaxed) >= u32::try_from(PORTS).unwrap_or(u32::MAX) {
             return None;
@@ -282,9 +331,14 @@ impl Class {
             Self::Other => (WELL_KNOWN_END, u16::MAX),
             Self::Any => (0, u16::MAX),
         };
-        let both = (first.max(low), last.min(high));
-        (both.0 <= both.1).then_some(both)
+        overlap((first, last), (low, high))
     }
+}
+
+/// The ports that two ranges share.
+fn overlap(one: (u16, u16), other: (u16, u16)) -> Option<(u16, u16)> {
+    let both = (one.0.max(other.0), one.1.min(other.1));
+    (both.0 <= both.1).then_some(both)
 }
 
 #[cfg(test)]
@@ -296,6 +350,7 @@ mod tests {
     }
 
     const UDP: Protocol = Protocol::Udp;
+    const ALL: (u16, u16) = (0, u16::MAX);
 
     #[test]
     fn addresses_are_found_by_value_across_runs() {
@@ -324,13 +379,13 @@ mod tests {
         let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1000, 2100));
         let mut random = Random::new(1, 0);
         let wish = Wish { protocol: UDP, like: 5000 };
-        let mut seen: Vec<u16> = (0..1101).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        let mut seen: Vec<u16> = (0..1101).map(|_| pool.take(0, ALL, wish, &mut random).unwrap().port).collect();
         seen.sort_unstable();
         assert_eq!(seen, (1000..=2100).collect::<Vec<_>>());
-        assert_eq!(pool.take(0, wish, &mut random), None);
+        assert_eq!(pool.take(0, ALL, wish, &mut random), None);
         assert_eq!(pool.taken(UDP), 1101);
         pool.release(UDP, External { address: 0, port: 1500 });
-        assert_eq!(pool.take(0, wish, &mut random), Some(External { address: 0, port: 1500 }));
+        assert_eq!(pool.take(0, ALL, wish, &mut random), Some(External { address: 0, port: 1500 }));
     }
 
     #[test]
@@ -338,13 +393,14 @@ mod tests {
         let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1, 65_535));
         let mut random = Random::new(2, 0);
         for like in [53, 500, 1024, 40_000, 40_001, 65_535] {
-            let port = pool.take(0, Wish { protocol: UDP, like }, &mut random).unwrap().port;
+            let port = pool.take(0, ALL, Wish { protocol: UDP, like }, &mut random).unwrap().port;
             assert_eq!(port < 1024, like < 1024, "{like} became {port}");
             assert_eq!(port % 2, like % 2, "{like} became {port}");
         }
         let few = self::pool([192, 0, 2, 1], [192, 0, 2, 1], (2000, 2001));
         let wish = Wish { protocol: UDP, like: 80 };
-        let mut ports = [few.take(0, wish, &mut random).unwrap().port, few.take(0, wish, &mut random).unwrap().port];
+        let mut ports =
+            [few.take(0, ALL, wish, &mut random).unwrap().port, few.take(0, ALL, wish, &mut random).unwrap().port];
         ports.sort_unstable();
         assert_eq!(ports, [2000, 2001], "another class is better than none");
     }
@@ -360,10 +416,10 @@ mod tests {
         assert_eq!((pool.len(), pool.ports()), (1, 21));
         let mut random = Random::new(3, 0);
         let wish = Wish { protocol: Protocol::Tcp, like: 9999 };
-        let mut seen: Vec<u16> = (0..21).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        let mut seen: Vec<u16> = (0..21).map(|_| pool.take(0, ALL, wish, &mut random).unwrap().port).collect();
         seen.sort_unstable();
         assert_eq!(seen, (3000..=3009).chain(5000..=5009).chain([7000]).collect::<Vec<_>>());
-        assert_eq!(pool.take(0, wish, &mut random), None);
+        assert_eq!(pool.take(0, ALL, wish, &mut random), None);
     }
 
     #[test]
@@ -371,9 +427,20 @@ mod tests {
         let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1024, 65_535));
         let mut random = Random::new(4, 0);
         let wish = Wish { protocol: Protocol::Tcp, like: 9999 };
-        let ports: Vec<u16> = (0..100).map(|_| pool.take(0, wish, &mut random).unwrap().port).collect();
+        let ports: Vec<u16> = (0..100).map(|_| pool.take(0, ALL, wish, &mut random).unwrap().port).collect();
         let neighbours = ports.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 64).count();
         assert!(neighbours < 5, "{ports:?}");
+    }
+
+    #[test]
+    fn blocks_lie_wholly_inside_our_ports_and_are_given_out_once() {
+        let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1000, 1999));
+        let mut random = Random::new(6, 0);
+        let mut blocks: Vec<u16> = std::iter::from_fn(|| pool.take_block(0, 128, &mut random)).collect();
+        blocks.sort_unstable();
+        assert_eq!(blocks, [1024, 1152, 1280, 1408, 1536, 1664, 1792]);
+        pool.release_block(0, 1280, 128);
+        assert_eq!(pool.take_block(0, 128, &mut random), Some(1280));
     }
 
     #[test]
@@ -381,8 +448,8 @@ mod tests {
         let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (4000, 4000));
         let mut random = Random::new(5, 0);
         for protocol in Protocol::ALL {
-            assert!(pool.take(0, Wish { protocol, like: 4000 }, &mut random).is_some());
-            assert!(pool.take(0, Wish { protocol, like: 4000 }, &mut random).is_none());
+            assert!(pool.take(0, ALL, Wish { protocol, like: 4000 }, &mut random).is_some());
+            assert!(pool.take(0, ALL, Wish { protocol, like: 4000 }, &mut random).is_none());
         }
     }
 }

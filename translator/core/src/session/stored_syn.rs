@@ -33,18 +33,26 @@ struct Inner {
     packets: HashMap<Ends, Vec<u8>, foldhash::quality::RandomState>,
     /// Oldest first. What has been taken meanwhile is no longer in `packets`.
     deadlines: VecDeque<(Tick, Ends)>,
+    /// Entries of `deadlines` by remote host.
+    by_remote: HashMap<Ipv4Addr, u32, foldhash::quality::RandomState>,
 }
 
+/// One remote host may have this part of the store.
+const SHARE_OF_A_HOST: u32 = 4;
+
 impl StoredSyns {
-    /// Keeps a SYN until `deadline`. Returns false if there are `limit` already. A retransmission changes nothing.
+    /// Keeps a SYN until `deadline`. Returns false if there are `limit` already, or a quarter of that from this host. A
+    /// retransmission changes nothing.
     pub(crate) fn store(&self, external: End, remote: End, packet: &[u8], deadline: Tick, limit: u32) -> bool {
         let mut inner = self.lock();
-        if inner.deadlines.len() >= limit as usize {
+        let of_host = inner.by_remote.get(&remote.0).copied().unwrap_or(0);
+        if inner.deadlines.len() >= limit as usize || of_host >= (limit / SHARE_OF_A_HOST).max(1) {
             return false;
         }
         if let Entry::Vacant(vacant) = inner.packets.entry((external, remote)) {
             vacant.insert(packet[..packet.len().min(QUOTED)].to_vec());
             inner.deadlines.push_back((deadline, (external, remote)));
+            *inner.by_remote.entry(remote.0).or_default() += 1;
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         true
@@ -69,6 +77,7 @@ impl StoredSyns {
             && deadline <= now
         {
             inner.deadlines.pop_front();
+            inner.uncount(ends.1.0);
             if let Some(packet) = inner.packets.remove(&ends) {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 return Some(packet);
@@ -79,6 +88,17 @@ impl StoredSyns {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn uncount(&mut self, remote: Ipv4Addr) {
+        if let Some(count) = self.by_remote.get_mut(&remote) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_remote.remove(&remote);
+            }
+        }
     }
 }
 
@@ -116,13 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn the_store_is_bounded() {
+    fn the_store_is_bounded_in_all_and_by_remote_host() {
         let store = StoredSyns::default();
-        for port in 0..10 {
-            assert!(store.store(POOL, (REMOTE.0, port), b"syn", tick(6), 10));
+        let remote = |host, port| (Ipv4Addr::new(198, 51, 100, host), port);
+        for host in 1..=4 {
+            assert!(store.store(POOL, remote(host, 1), b"syn", tick(6), 8));
+            assert!(store.store(POOL, remote(host, 2), b"syn", tick(6), 8));
+            assert!(!store.store(POOL, remote(host, 3), b"syn", tick(6), 8), "a quarter of eight is two");
         }
-        assert!(!store.store(POOL, (REMOTE.0, 10), b"syn", tick(6), 10));
+        assert!(!store.store(POOL, remote(5, 1), b"syn", tick(6), 8));
         assert!(store.take_expired(tick(6)).is_some());
-        assert!(store.store(POOL, (REMOTE.0, 10), b"syn", tick(12), 10));
+        assert!(store.store(POOL, remote(5, 1), b"syn", tick(12), 8));
     }
 }

@@ -78,6 +78,10 @@ impl Segment {
 pub(crate) enum Lifetime {
     /// It starts again, with the established timeout.
     Established,
+    /// It starts again, with the timeout of a connection that opens.
+    Opening,
+    /// It starts again, with the timeout of a connection that closes.
+    Closing,
     /// It starts again, with the transitory timeout.
     Transitory,
     /// It goes on.
@@ -98,15 +102,15 @@ pub(crate) const fn step(state: TcpState, segment: Segment) -> (TcpState, Lifeti
         (Established, _) => (Established, Lifetime::Established),
 
         (V4Init, Syn(SixToFour)) | (V6Init, Syn(FourToSix)) => (Established, Lifetime::Established),
-        (V6Init, Syn(SixToFour)) => (V6Init, Lifetime::Transitory),
+        (V6Init, Syn(SixToFour)) => (V6Init, Lifetime::Opening),
         (V4Init | V6Init, _) => (state, Lifetime::Unchanged),
 
-        (V4FinRcv, Fin(SixToFour)) | (V6FinRcv, Fin(FourToSix)) => (V6FinV4FinRcv, Lifetime::Transitory),
+        (V4FinRcv, Fin(SixToFour)) | (V6FinRcv, Fin(FourToSix)) => (V6FinV4FinRcv, Lifetime::Closing),
         (V4FinRcv | V6FinRcv, _) => (state, Lifetime::Established),
         // The RFC has no row for a new connection that reuses the addresses and ports of a closed one; left in this
         // state it would be cut off when the old lifetime ends.
-        (V6FinV4FinRcv, Syn(SixToFour)) => (V6Init, Lifetime::Transitory),
-        (V6FinV4FinRcv, Syn(FourToSix)) => (V4Init, Lifetime::Transitory),
+        (V6FinV4FinRcv, Syn(SixToFour)) => (V6Init, Lifetime::Opening),
+        (V6FinV4FinRcv, Syn(FourToSix)) => (V4Init, Lifetime::Opening),
         (V6FinV4FinRcv, _) => (V6FinV4FinRcv, Lifetime::Unchanged),
 
         (Trans, Rst(_)) => (Trans, Lifetime::Unchanged),

@@ -1,0 +1,155 @@
+//! Which ports a subscriber may have: pool rules, pairing, blocks, deterministic ranges.
+
+use std::net::Ipv6Addr;
+
+use foldhash::quality::SeedableRandomState;
+use hashbrown::HashMap;
+use ipnet::Ipv6Net;
+
+use super::pool::{AddressIndex, External, Pool, Wish};
+use crate::deterministic::Deterministic;
+use crate::packet::Protocol;
+use crate::policy::{Policy, PortAssignment, PortBlocks};
+use crate::random::Random;
+
+/// What follows from the policy alone.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    /// Most specific first.
+    rules: Vec<(Ipv6Net, Vec<AddressIndex>)>,
+    /// Addresses that no rule names, ascending, as those of each rule.
+    rest: Vec<AddressIndex>,
+    pub(crate) deterministic: Option<Deterministic>,
+}
+
+impl Allocation {
+    pub(crate) fn new(policy: &Policy, pool: &Pool) -> Self {
+        let mut rules: Vec<(Ipv6Net, Vec<AddressIndex>)> = Vec::new();
+        for rule in &policy.pool_rules {
+            let named = (rule.first.to_bits()..=rule.last.to_bits()).filter_map(|bits| pool.index_of(bits.into()));
+            match rules.iter_mut().find(|(sources, _)| *sources == rule.sources) {
+                Some((_, addresses)) => addresses.extend(named),
+                None => rules.push((rule.sources, named.collect())),
+            }
+        }
+        for (_, addresses) in &mut rules {
+            addresses.sort_unstable();
+            addresses.dedup();
+        }
+        rules.sort_by_key(|(sources, _)| std::cmp::Reverse(sources.prefix_len()));
+        let all = 0..AddressIndex::try_from(pool.len()).unwrap_or(AddressIndex::MAX);
+        let rest = all.filter(|index| !rules.iter().any(|(_, addresses)| addresses.contains(index))).collect();
+        Self { rules, rest, deterministic: Deterministic::new(policy).ok() }
+    }
+
+    /// The pool addresses that a source may use, ascending.
+    pub(crate) fn addresses(&self, source: Ipv6Addr) -> &[AddressIndex] {
+        let rule = self.rules.iter().find(|(sources, _)| sources.contains(&source));
+        rule.map_or(&self.rest, |(_, addresses)| addresses)
+    }
+}
+
+/// The blocks that subscribers of a shard hold.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    of_subscriber: HashMap<u128, Vec<Block>, SeedableRandomState>,
+    owners: HashMap<(AddressIndex, u16), u128, SeedableRandomState>,
+}
+
+/// A block of ports of one subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) address: AddressIndex,
+    pub(crate) first_port: u16,
+    /// Ports in use or resting, of all protocols.
+    used: u32,
+}
+
+/// A port from a block, and the block if it was taken for this.
+pub(crate) struct FromBlock {
+    pub(crate) external: External,
+    pub(crate) new_block: Option<Block>,
+}
+
+impl Blocks {
+    pub(crate) fn new(keys: SeedableRandomState) -> Self {
+        Self { of_subscriber: HashMap::with_hasher(keys.clone()), owners: HashMap::with_hasher(keys) }
+    }
+
+    /// The address of a subscriber's blocks, which outlive its mappings while their ports rest.
+    pub(crate) fn address_of(&self, subscriber: u128) -> Option<AddressIndex> {
+        self.of_subscriber.get(&subscriber)?.first().map(|block| block.address)
+    }
+
+    /// Takes a port of the subscriber's blocks on `address`, or of a new block if it may have another.
+    pub(crate) fn take(
+        &mut self,
+        pool: &Pool,
+        blocks: PortBlocks,
+        (subscriber, address): (u128, AddressIndex),
+        wish: Wish,
+        random: &mut Random,
+    ) -> Option<FromBlock> {
+        let held = self.of_subscriber.entry(subscriber).or_default();
+        let window = |first_port: u16| (first_port, first_port + (blocks.size - 1));
+        for block in held.iter_mut().filter(|block| block.address == address) {
+            if let Some(external) = pool.take(address, window(block.first_port), wish, random) {
+                block.used += 1;
+                return Some(FromBlock { external, new_block: None });
+            }
+        }
+        let may_have_another = held.len() < usize::from(blocks.per_subscriber);
+        let taken = may_have_another.then(|| pool.take_block(address, blocks.size, random)).flatten();
+        let port = taken.and_then(|first_port| {
+            let external = pool.take(address, window(first_port), wish, random)?;
+            let block = Block { address, first_port, used: 1 };
+            held.push(block);
+            Some(FromBlock { external, new_block: Some(block) })
+        });
+        if let Some(FromBlock { new_block: Some(block), .. }) = port {
+            self.owners.insert((block.address, block.first_port / blocks.size), subscriber);
+        } else if held.is_empty() {
+            self.of_subscriber.remove(&subscriber);
+        }
+        port
+    }
+
+    /// Notes that a port is free again. Returns the block and its subscriber if it was the block's last.
+    pub(crate) fn port_released(&mut self, pool: &Pool, size: u16, external: External) -> Option<(u128, Block)> {
+        let owner = *self.owners.get(&(external.address, external.port / size))?;
+        let held = self.of_subscriber.get_mut(&owner)?;
+        let has_port =
+            |block: &Block| block.address == external.address && block.first_port / size == external.port / size;
+        let place = held.iter().position(has_port)?;
+        held[place].used -= 1;
+        if held[place].used > 0 {
+            return None;
+        }
+        let block = held.swap_remove(place);
+        if held.is_empty() {
+            self.of_subscriber.remove(&owner);
+        }
+        self.owners.remove(&(block.address, block.first_port / size));
+        pool.release_block(block.address, block.first_port, size);
+        Some((owner, block))
+    }
+}
+
+/// Every port of an address.
+pub(crate) const ALL_PORTS: (u16, u16) = (0, u16::MAX);
+
+/// The block size of a policy, if it has blocks.
+pub(crate) const fn block_size(policy: &Policy) -> Option<u16> {
+    match policy.port_assignment {
+        PortAssignment::Blocks(blocks) => Some(blocks.size),
+        PortAssignment::Single | PortAssignment::Deterministic(_) => None,
+    }
+}
+
+/// A port that rests before it is free again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resting {
+    pub(crate) until: super::wheel::Tick,
+    pub(crate) protocol: Protocol,
+    pub(crate) external: External,
+}

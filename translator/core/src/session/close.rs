@@ -1,0 +1,146 @@
+//! How sessions and mappings end (RFC 6146 §3.5), and when their ports are free again.
+
+use super::allocation::{Block, Resting, block_size};
+use super::entry::{Mapping, MappingKind, Session};
+use super::overlap::EVERYWHERE;
+use super::pool::External;
+use super::shard::{Context, Internal, Probe, Shard};
+use super::tcp::TcpState;
+use super::wheel::Step;
+use crate::event::{EndReason, Event, EventKind};
+use crate::packet::Protocol;
+
+impl Shard {
+    /// Does up to `budget` steps of what timers are due. Returns whether more is due.
+    pub(crate) fn expire(&mut self, context: &mut Context<'_>, budget: u32, probe: &mut dyn FnMut(Probe)) -> bool {
+        self.wake_rested_ports(context);
+        for _ in 0..budget {
+            match self.wheel.step(&mut self.sessions, context.tick) {
+                Step::Due(session) => self.time_out(context, session, probe),
+                Step::Moved => {}
+                Step::Idle => return false,
+            }
+        }
+        true
+    }
+
+    /// A session's lifetime has passed; it is in no bucket of the wheel.
+    fn time_out(&mut self, context: &mut Context<'_>, index: u32, probe: &mut dyn FnMut(Probe)) {
+        let session = &mut self.sessions[index];
+        let mapping = &self.mappings[session.mapping];
+        if mapping.protocol == Protocol::Tcp && session.state == TcpState::Established {
+            session.state = TcpState::Trans;
+            session.expires = context.tick.after(context.policy.timers.tcp_transitory);
+            let internal = Internal { address: mapping.internal, port: mapping.internal_port, prefix: session.prefix };
+            probe(Probe { internal, remote: session.remote, remote_port: session.remote_port });
+            self.wheel.insert(&mut self.sessions, index);
+        } else {
+            self.remove_session(context, index, EndReason::Timeout);
+        }
+    }
+
+    /// Removes a session that is in no bucket of the wheel, and its mapping if that was the last one.
+    fn remove_session(&mut self, context: &mut Context<'_>, index: u32, reason: EndReason) {
+        let session = self.sessions[index];
+        let hash = self.keys.remote(session.mapping, session.remote, session.remote_port);
+        if let Ok(entry) = self.by_remote.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+        self.sessions[index].mapping = Session::REMOVED;
+        self.sessions.remove(index);
+        let peer = (session.mapping, session.remote);
+        if let Some(count) = self.peers.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.peers.remove(&peer);
+            }
+        }
+        let ended =
+            EventKind::SessionEnded { reason, outbound: session.outbound.total(), inbound: session.inbound.total() };
+        self.report(context, session.mapping, ended, Some((session.remote, session.remote_port)));
+        let mapping = &mut self.mappings[session.mapping];
+        mapping.sessions -= 1;
+        let (protocol, subscriber) = (mapping.protocol, mapping.subscriber);
+        let last = mapping.sessions == 0 && mapping.kind != MappingKind::Static;
+        self.subscribers[subscriber].sessions -= 1;
+        context.totals.session_removed(protocol);
+        if last {
+            let closed = protocol == Protocol::Tcp && session.state == TcpState::V6FinV4FinRcv;
+            self.remove_mapping(context, session.mapping, closed);
+        }
+    }
+
+    /// Removes a mapping without sessions. Its port rests, unless TCP closed cleanly (RFC 6888 REQ-8).
+    fn remove_mapping(&mut self, context: &mut Context<'_>, index: u32, closed_cleanly: bool) {
+        self.report(context, index, EventKind::MappingRemoved, None);
+        let mapping = self.mappings[index];
+        let hash = self.keys.internal(mapping.protocol, mapping.internal, mapping.internal_port, mapping.scope);
+        if let Ok(entry) = self.by_internal.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+        self.mappings[index].kind = MappingKind::Free;
+        self.mappings.remove(index);
+        self.retire_port(context, &mapping, closed_cleanly);
+        context.totals.mapping_removed(mapping.protocol);
+        let subscriber = &mut self.subscribers[mapping.subscriber];
+        subscriber.mappings -= 1;
+        if subscriber.mappings == 0 {
+            self.remove_subscriber(mapping.subscriber);
+        }
+    }
+
+    fn remove_subscriber(&mut self, index: u32) {
+        let hash = self.keys.subscriber(self.subscribers[index].prefix);
+        if let Ok(entry) = self.by_prefix.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+        self.subscribers.remove(index);
+    }
+
+    /// Lets the port of a removed mapping rest, or gives it back at once where it need not (RFC 6888 REQ-8).
+    fn retire_port(&mut self, context: &mut Context<'_>, mapping: &Mapping, closed_cleanly: bool) {
+        let Mapping { protocol, external, scope, .. } = *mapping;
+        if scope != EVERYWHERE {
+            // A port that is bound to its destination cannot lead a stranger's packets astray (REQ-8 c).
+            self.overlap.remove(context.pool, protocol, external, scope);
+            return;
+        }
+        context.pool.set_slot(protocol, external, 0);
+        let rest = context.policy.timers.port_quarantine;
+        if closed_cleanly || rest.is_zero() {
+            self.release_port(context, protocol, external);
+        } else {
+            self.resting.push_back(Resting { until: context.tick.after(rest), protocol, external });
+        }
+    }
+
+    fn wake_rested_ports(&mut self, context: &mut Context<'_>) {
+        while let Some(&Resting { until, protocol, external }) = self.resting.front()
+            && until <= context.tick
+        {
+            self.resting.pop_front();
+            self.release_port(context, protocol, external);
+        }
+    }
+
+    fn release_port(&mut self, context: &mut Context<'_>, protocol: Protocol, external: External) {
+        context.pool.release(protocol, external);
+        if let Some(size) = block_size(context.policy)
+            && let Some((prefix, block)) = self.blocks.port_released(context.pool, size, external)
+        {
+            report_block(context, prefix, block, EventKind::BlockReleased { last_port: block.first_port + (size - 1) });
+        }
+    }
+}
+
+/// Tells of a block of ports and its subscriber.
+pub(super) fn report_block(context: &mut Context<'_>, subscriber: u128, block: Block, kind: EventKind) {
+    context.events.push(Event {
+        at: context.now,
+        kind,
+        protocol: Protocol::Tcp,
+        internal: (subscriber.into(), 0),
+        external: (context.pool.address(block.address), block.first_port),
+        remote: None,
+    });
+}
