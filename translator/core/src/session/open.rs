@@ -12,6 +12,7 @@ use super::shard::{Context, INDEX_BITS, Incoming, Outgoing, Shard, Trigger, subs
 use super::tcp::TcpState;
 use super::wheel::Links;
 use crate::event::{Event, EventKind};
+use crate::filter;
 use crate::packet::{Protocol, tcp_flags};
 use crate::policy::{Filtering, MappingBehavior, Policy, Pooling, PortAssignment};
 use crate::verdict::DropReason;
@@ -113,6 +114,7 @@ impl Shard {
         if may_open(packet.trigger).is_err() {
             return Ok(DEFAULT_PREFIX);
         }
+        filter::may_represent(context.policy, DEFAULT_PREFIX, packet.remote)?;
         self.room_for_session(context, Some(self.mappings[mapping].subscriber))?;
         let session = Session {
             mapping,
