@@ -132,8 +132,9 @@ fn reflect(packet: &mut PacketBuf<'_>, seen: &Seen) -> Verdict {
 fn bring_up() {
     ip(&format!("link set {NAME} up"));
     ip(&format!("address add {}/64 dev {NAME} nodad", PEERS[1].0));
-    // Until the kernel has noticed the link, which it does later, it receives nothing for the address.
-    eventually("the address is in use", || ip(&format!("-6 address show dev {NAME} tentative")).is_empty());
+    // The kernel adds the address's own route later, from a work queue, and receives nothing for it until then.
+    let has_route = || ip(&format!("-6 route get {}", PEERS[1].0)).starts_with("local ");
+    eventually("the address is in use", has_route);
 }
 
 /// Runs `test` beside workers that reflect, on queues as `change` makes them.
