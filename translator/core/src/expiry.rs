@@ -66,13 +66,22 @@ fn expire_stored_syns(batch: &mut Batch<'_>) -> bool {
         let errors = &mut batch.worker.errors;
         if refuse::answer_stored_syn(policy, &mut packet, identification, || errors.take(now, policy.errors.rate)) {
             batch.worker.counters.count_refused();
-            batch.worker.spill.push(&[packet.bytes()], packet.offload);
+            batch.send_to_ipv4_host(&mut packet);
         }
     }
     true
 }
 
 impl Batch<'_> {
+    /// Sends an error of our own for an IPv4 address, which may be that of a host behind the translator: a hairpinned
+    /// SYN comes from the pool.
+    fn send_to_ipv4_host(&mut self, packet: &mut PacketBuf<'_>) {
+        let destination = packet.bytes().get(16..20).and_then(|octets| octets.first_chunk::<4>()).copied();
+        let inside = destination.is_some_and(|octets| self.translator.pool.index_of(octets.into()).is_some());
+        let outcome = if inside { self.four_to_six(packet, true) } else { Ok(Passed::Translated) };
+        self.spill(packet, outcome);
+    }
+
     /// Puts a packet that was translated outside of the caller's buffer into the spill, or counts why it was not.
     pub(crate) fn spill(&mut self, packet: &PacketBuf<'_>, outcome: Result<Passed, Stop>) {
         match outcome {

@@ -44,6 +44,7 @@ impl Batch<'_> {
     ) -> Result<Passed, Stop> {
         let translator = self.translator;
         let transport = Transport::of(upper, Direction::FourToSix)?;
+        let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
         if let Upper::Udp { checksum: 0, .. } = parsed.upper
             && packet.offload.checksum.is_none()
             && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
@@ -106,11 +107,13 @@ impl Batch<'_> {
 
     /// A SYN that nobody inside has asked for may be half of a simultaneous open (RFC 6146 §3.5.2.2, CLOSED).
     #[cold]
-    fn store_syn(&mut self, packet: &PacketBuf<'_>, incoming: &Incoming) -> Result<Passed, Stop> {
+    fn store_syn(&mut self, packet: &mut PacketBuf<'_>, incoming: &Incoming) -> Result<Passed, Stop> {
         let translator = self.translator;
         let policy = &translator.policy;
         let external = (translator.pool.address(incoming.external.address), incoming.external.port);
         let remote = (incoming.remote, incoming.remote_port);
+        // An error that quotes it must quote a checksum that is complete.
+        packet::checksum::complete(packet);
         let deadline = self.tick.after(policy.timers.tcp_incoming_syn);
         let limit = policy.limits.stored_syns;
         if translator.stored_syns.store(external, remote, packet.bytes(), deadline, limit) {
@@ -216,7 +219,7 @@ impl Batch<'_> {
 
 const fn is_opening(trigger: Trigger) -> bool {
     match trigger {
-        Trigger::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
+        Trigger::Tcp(tcp) => tcp.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
         Trigger::Datagram | Trigger::Reply => false,
     }
 }

@@ -35,6 +35,9 @@ impl Batch<'_> {
         if parsed.total_len > u32::from(parsed.header_len) + MOST_PAYLOAD_V4 {
             return Err(DropReason::TooBig.into());
         }
+        if !policy.hairpinning && self.translator.pool.index_of(remote).is_some() {
+            return Err(DropReason::AdministrativelyProhibited.into());
+        }
         let target = Target { prefix, remote };
         if parsed.fragment.is_some() {
             return self.fragment_six_to_four(packet, &parsed, target);
@@ -57,6 +60,7 @@ impl Batch<'_> {
         upper: Upper,
     ) -> Result<(), Stop> {
         let transport = Transport::of(upper, Direction::SixToFour)?;
+        let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
         let policy = &self.translator.policy;
         if !policy.exclusions.is_empty()
             && let Some(silent) = filter::exclusion(policy, parsed.source, target.remote, &transport)
@@ -102,9 +106,6 @@ impl Batch<'_> {
 
     #[cold]
     fn turn_round(&mut self, packet: &mut PacketBuf<'_>) -> Result<Passed, Stop> {
-        if !self.translator.policy.hairpinning {
-            return Err(DropReason::AdministrativelyProhibited.into());
-        }
         match self.four_to_six(packet, true) {
             Ok(Passed::Held) => Ok(Passed::Held),
             Ok(Passed::Translated | Passed::Hairpinned | Passed::Refused(_)) => Ok(Passed::Hairpinned),

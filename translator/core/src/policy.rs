@@ -42,6 +42,9 @@ pub struct Policy {
     pub inbound_refresh: bool,
     /// Whether hosts behind the translator reach each other by pool addresses (RFC 6146 §3.8).
     pub hairpinning: bool,
+    /// Whether a TCP reset changes the session only if its sequence number is near what the receiver expects
+    /// (RFC 7857 §2.2). It is translated either way.
+    pub check_resets: bool,
     /// Whether a TCP packet from inside that belongs to no session is answered with RST.
     pub reset_unknown_tcp: bool,
     /// Sizes.
@@ -422,6 +425,7 @@ impl Policy {
             filtering: Filtering::default(),
             inbound_refresh: true,
             hairpinning: true,
+            check_resets: true,
             reset_unknown_tcp: true,
             mtu: MtuPolicy::default(),
             header: HeaderPolicy::default(),

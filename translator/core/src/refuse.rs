@@ -156,7 +156,7 @@ pub(crate) fn answer_stored_syn(
     identification: u16,
     budget: impl FnOnce() -> bool,
 ) -> bool {
-    let Some(source) = destination_of_v4(packet.bytes()) else { return false };
+    let Some(source) = policy.errors.source4.or_else(|| destination_of_v4(packet.bytes())) else { return false };
     let answered = policy.errors.send && rewrite::may_answer_v4(packet.bytes()) && budget();
     if answered {
         rewrite::icmpv4_error(packet, Refusal::PortUnreachable, source, identification);

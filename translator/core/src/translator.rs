@@ -242,8 +242,8 @@ impl Batch<'_> {
     pub(crate) fn clamp_mss(&self, packet: &mut PacketBuf<'_>, transport: u16, trigger: Trigger) {
         /// Bytes of the IPv6 and TCP headers (RFC 6691 §2).
         const HEADERS: u16 = 60;
-        if let (Some(mtu), Trigger::Tcp(flags)) = (self.translator.policy.mtu.clamp_mss_to_ipv6_mtu, trigger)
-            && flags & tcp_flags::SYN != 0
+        if let (Some(mtu), Trigger::Tcp(tcp)) = (self.translator.policy.mtu.clamp_mss_to_ipv6_mtu, trigger)
+            && tcp.flags & tcp_flags::SYN != 0
         {
             rewrite::clamp_mss(packet, transport.into(), mtu.saturating_sub(HEADERS));
         }

@@ -1,7 +1,7 @@
 //! The incoming tuple (RFC 6146 §3.4): protocol, ports, and what the packet means to a session.
 
-use crate::packet::{GsoKind, PacketBuf, Protocol, Upper, tcp_flags};
-use crate::session::Trigger;
+use crate::packet::{GsoKind, PacketBuf, Protocol, Upper};
+use crate::session::{Tcp, Trigger};
 use crate::verdict::{Direction, DropReason};
 
 /// A packet's transport from the translator's point of view.
@@ -21,7 +21,7 @@ impl Transport {
     pub(crate) const fn of(upper: Upper, direction: Direction) -> Result<Self, DropReason> {
         let (protocol, source, destination, trigger) = match upper {
             Upper::Tcp { source_port, destination_port, flags } => {
-                (Protocol::Tcp, source_port, destination_port, Trigger::Tcp(flags))
+                (Protocol::Tcp, source_port, destination_port, Trigger::Tcp(Tcp { flags, ..Tcp::NONE }))
             }
             Upper::Udp { source_port, destination_port, .. } => {
                 (Protocol::Udp, source_port, destination_port, Trigger::Datagram)
@@ -41,6 +41,19 @@ impl Transport {
         Ok(Self { protocol, near, far, trigger })
     }
 
+    /// Adds the sequence and acknowledgment numbers of a TCP header that starts `header_len` bytes into the packet.
+    #[inline]
+    pub(crate) fn with_numbers(mut self, own: Upper, packet: &[u8], header_len: u16) -> Self {
+        if let (Trigger::Tcp(tcp), Upper::Tcp { .. }) = (&mut self.trigger, own)
+            && let Some(numbers) = packet.get(usize::from(header_len) + 4..).and_then(<[u8]>::first_chunk::<8>)
+        {
+            let [a, b, c, d, e, f, g, h] = *numbers;
+            tcp.sequence = u32::from_be_bytes([a, b, c, d]);
+            tcp.acknowledgment = u32::from_be_bytes([e, f, g, h]);
+        }
+        self
+    }
+
     /// The transport of the packet inside an ICMP error, which had gone in `direction`.
     pub(crate) fn inside_error(upper: Upper, direction: Direction) -> Result<Self, DropReason> {
         Self::of(upper, direction).map_err(|_| DropReason::BadEmbeddedPacket)
@@ -56,7 +69,7 @@ impl Upper {
     /// The transport of a fragment after the first, for the session: its flags have been seen.
     pub(crate) const fn of_later_fragment(self) -> Self {
         if let Self::Tcp { source_port, destination_port, .. } = self {
-            Self::Tcp { source_port, destination_port, flags: tcp_flags::ACK }
+            Self::Tcp { source_port, destination_port, flags: 0 }
         } else {
             self
         }

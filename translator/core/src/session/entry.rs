@@ -51,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) created: Tick,
     pub(crate) outbound: Tally,
     pub(crate) inbound: Tally,
+    /// By direction: the sequence number that the receiver has said it expects next; zero while it has said nothing.
+    pub(crate) expected: [u32; 2],
 }
 
 /// Packets and bytes of one direction, as [`crate::event::Traffic`] in less space.
@@ -119,6 +121,7 @@ impl Session {
             created: Tick::ZERO,
             outbound: Tally::ZERO,
             inbound: Tally::ZERO,
+            expected: [0; 2],
         }
     }
 }
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn entries_fit_their_share_of_160_bytes() {
-        assert!(size_of::<Session>() <= 60, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 68, "{}", size_of::<Session>());
         assert!(size_of::<Mapping>() <= 52, "{}", size_of::<Mapping>());
     }
 

@@ -17,7 +17,7 @@ pub(crate) use allocation::Allocation;
 pub(crate) use entry::{Mapping, MappingKind, Session};
 pub(crate) use pool::{External, Pool};
 pub(crate) use shard::{
-    Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Trigger, slot_owner, subscriber_prefix,
+    Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
 };
 pub(crate) use stored_syn::StoredSyns;
 pub(crate) use totals::Totals;

@@ -127,6 +127,7 @@ impl Shard {
             created: context.tick,
             outbound: Tally::ZERO,
             inbound: Tally::ZERO,
+            expected: [0; 2],
         };
         let session = self.insert_session(context, session);
         self.sessions[session].inbound.add(packet.packets, packet.bytes);
@@ -296,6 +297,7 @@ impl Shard {
             created: context.tick,
             outbound: Tally::ZERO,
             inbound: Tally::ZERO,
+            expected: [0; 2],
         };
         let session = self.insert_session(context, session);
         self.sessions[session].outbound.add(packet.packets, packet.bytes);
@@ -326,7 +328,7 @@ const fn may_open(trigger: Trigger) -> Result<(), DropReason> {
     match trigger {
         Trigger::Datagram => Ok(()),
         // A SYN with RST is a reset, not an opening.
-        Trigger::Tcp(flags) if flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN => Ok(()),
+        Trigger::Tcp(tcp) if tcp.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN => Ok(()),
         Trigger::Tcp(_) | Trigger::Reply => Err(DropReason::NoSession),
     }
 }

@@ -20,7 +20,7 @@ use super::tcp::{Lifetime, Segment, step};
 use super::totals::Totals;
 use super::wheel::{Tick, Wheel};
 use crate::event::{Event, EventBuffer, EventKind};
-use crate::packet::Protocol;
+use crate::packet::{Protocol, tcp_flags};
 use crate::policy::{MappingBehavior, Policy};
 use crate::random::Random;
 use crate::time::Timestamp;
@@ -33,8 +33,16 @@ pub(crate) enum Trigger {
     Datagram,
     /// An echo reply: it belongs to a session or is nobody's.
     Reply,
-    /// TCP, with the flags of the segment.
-    Tcp(u8),
+    /// TCP.
+    Tcp(Tcp),
+}
+
+/// What a TCP segment says of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    pub(crate) flags: u8,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
 }
 
 /// A packet from the IPv6 side, as the tables see it. ICMP has the identifier as source port and zero as remote port.
@@ -163,6 +171,30 @@ pub(crate) const fn slot_owner(slot: u32) -> Option<(u32, u32)> {
     match slot.checked_sub(1) {
         Some(value) => Some((value >> INDEX_BITS, value & ((1 << INDEX_BITS) - 1))),
         None => None,
+    }
+}
+
+impl Tcp {
+    /// A segment of which nothing is known.
+    pub(crate) const NONE: Self = Self { flags: 0, sequence: 0, acknowledgment: 0 };
+}
+
+impl Session {
+    /// Keeps what a segment acknowledges. Returns false for a reset that cannot be the other end's: its sequence number
+    /// is far from what the receiver expects (RFC 7857 §2.2).
+    #[inline]
+    const fn note(&mut self, tcp: Tcp, direction: Direction) -> bool {
+        /// The largest receive window that is common, either way: a reset may be late or ahead.
+        const NEAR: u32 = 16 << 20;
+        if tcp.flags & tcp_flags::RST != 0 {
+            let expected = self.expected[direction as usize];
+            return expected == 0 || tcp.sequence.wrapping_sub(expected).wrapping_add(NEAR) <= 2 * NEAR;
+        }
+        if tcp.flags & tcp_flags::ACK != 0 {
+            let opposite = 1 - direction as usize;
+            self.expected[opposite] = tcp.acknowledgment;
+        }
+        true
     }
 }
 
@@ -350,8 +382,11 @@ impl Shard {
         let timers = &context.policy.timers;
         let refreshes = context.policy.inbound_refresh || direction == Direction::SixToFour;
         let lifetime = match (trigger, protocol) {
-            (Trigger::Tcp(flags), _) => {
-                let (state, lifetime) = step(session.state, Segment::of(flags, direction));
+            (Trigger::Tcp(tcp), _) => {
+                if !session.note(tcp, direction) && context.policy.check_resets {
+                    return;
+                }
+                let (state, lifetime) = step(session.state, Segment::of(tcp.flags, direction));
                 let moved = std::mem::replace(&mut session.state, state) != state;
                 if !refreshes && !moved {
                     return;

@@ -216,3 +216,20 @@ fn one_port_serves_different_destinations_where_policy_says_so() {
     assert_eq!((lab.mappings(), lab.translator.usage().pool_ports_taken), (0, [0; 3]));
     lab.pass(&packet6(CLIENT, six(SERVER), udp(5000, 53)));
 }
+
+#[test]
+fn a_reset_from_nowhere_is_forwarded_and_changes_nothing_unless_policy_trusts_it() {
+    for (check_resets, state) in [(true, "ESTABLISHED"), (false, "TRANS")] {
+        let mut lab = Lab::new(Policy { check_resets, ..policy() });
+        let (port, _) = ports(&lab.pass(&packet6(CLIENT, six(SERVER), Payload::Tcp(5000, 80, Flags::Syn))));
+        lab.pass(&packet4(SERVER, POOL, Payload::Tcp(80, port, Flags::SynAck)));
+        // The client acknowledges 2000; a reset with sequence number 1000 is near that, a guess is not.
+        lab.pass(&packet6(CLIENT, six(SERVER), Payload::Tcp(5000, 80, Flags::Ack)));
+        let mut guess = packet4(SERVER, POOL, Payload::Tcp(80, port, Flags::Rst));
+        guess[24..28].copy_from_slice(&0x8000_0000_u32.to_be_bytes());
+        lab.pass(&guess);
+        assert_eq!(lab.state(), state);
+        lab.pass(&packet4(SERVER, POOL, Payload::Tcp(80, port, Flags::Rst)));
+        assert_eq!(lab.state(), "TRANS");
+    }
+}
