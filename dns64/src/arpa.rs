@@ -6,18 +6,14 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR, SOA};
 use hickory_proto::rr::{Name, RData, Record};
 use pref64::special::IPV4ONLY_ARPA;
 
-use crate::config::Policy;
-use crate::synthesis::addresses;
+use crate::policy::View;
 use crate::wire::{Message, Question, Sections, code, rcode};
-
-/// TTL of local records in seconds, as in the example zone of RFC 8880 appendix A.
-const TTL: u32 = 86400;
 
 /// How long an absence holds in a local zone, in seconds (RFC 8880 appendix A).
 const NEGATIVE_TTL: u32 = 60;
 
 /// The answer to a question about one of these names, or nothing if it is about another or to be asked upstream.
-pub(crate) fn answer(policy: &Policy, question: &Question, name: &Name) -> Option<Message> {
+pub(crate) fn answer(view: &View, ttl: u32, question: &Question, name: &Name) -> Option<Message> {
     let zone = zone_of(name)?;
     if zone.num_labels() < name.num_labels() {
         // RFC 8880 §7.1, §7.2: there is nothing below.
@@ -28,9 +24,9 @@ pub(crate) fn answer(policy: &Policy, question: &Question, name: &Name) -> Optio
         // The one thing that the parent zone knows better: that the delegation is insecure.
         code::DS if is_forward => return None,
         code::A if is_forward => IPV4ONLY_ARPA.map(|address| RData::A(A(address))).into(),
-        code::AAAA if is_forward => IPV4ONLY_ARPA
+        code::AAAA if is_forward && view.synthesise => IPV4ONLY_ARPA
             .iter()
-            .flat_map(|&address| addresses(policy, address))
+            .flat_map(|&address| view.prefixes.iter().map(move |prefix| prefix.embed(address)))
             .map(|address| RData::AAAA(AAAA(address)))
             .collect(),
         code::PTR if !is_forward => vec![RData::PTR(PTR(forward()))],
@@ -39,14 +35,14 @@ pub(crate) fn answer(policy: &Policy, question: &Question, name: &Name) -> Optio
     if data.is_empty() {
         return Some(negative(question, rcode::NO_ERROR, zone, NEGATIVE_TTL));
     }
-    let answers = data.into_iter().map(|data| Record::from_rdata(name.clone(), TTL, data)).collect();
+    let answers = data.into_iter().map(|data| Record::from_rdata(name.clone(), ttl, data)).collect();
     let sections = Sections { answers, ..Sections::default() };
     Some(Message::from_sections(question, rcode::NO_ERROR, sections).authoritative())
 }
 
 /// The PTR record of an address of `ipv4only.arpa`, which RFC 8880 §7.2.1 says is not asked for.
-pub(crate) fn pointer(address: Ipv4Addr) -> Option<Record> {
-    IPV4ONLY_ARPA.contains(&address).then(|| Record::from_rdata(Name::from(address), TTL, RData::PTR(PTR(forward()))))
+pub(crate) fn pointer(address: Ipv4Addr, ttl: u32) -> Option<Record> {
+    IPV4ONLY_ARPA.contains(&address).then(|| Record::from_rdata(Name::from(address), ttl, RData::PTR(PTR(forward()))))
 }
 
 /// Absence in a zone of our own, with the SOA record that lets it be cached (RFC 2308 §3).

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::cache::Known;
 use crate::synthesis::{Answered, Outcome};
-use crate::wire::{Ask, Message, Question, Sections, rcode};
+use crate::wire::{Ask, Message, Question, Sections, ede, rcode};
 
 /// Further questions for one chain, at most.
 const MOST_STEPS: usize = 8;
@@ -19,8 +19,11 @@ pub(crate) trait Lookup {
     /// The answer, if it is known.
     fn cached(&self, ask: &Ask) -> Option<Known>;
 
-    /// The answer, asked for if need be; nothing if nobody answers before the deadline.
-    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Option<Known>;
+    /// The answer, asked for if need be.
+    ///
+    /// # Errors
+    /// Nobody answers before the deadline; the extended error says why.
+    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Result<Known, u16>;
 }
 
 /// What is known of a name and type once its chain is complete.
@@ -32,6 +35,10 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    const fn unanswered(ede: u16) -> Self {
+        Self { outcome: Outcome::Unanswered(ede), whole: None }
+    }
+
     pub(crate) const fn outcome(&self) -> &Outcome {
         &self.outcome
     }
@@ -41,7 +48,7 @@ impl Found {
         match (self.whole, self.outcome) {
             (Some(known), _) => Message::from_reply(&known.reply, known.age),
             (None, Outcome::Answered(answered)) => Message::from_sections(question, answered.rcode, answered.sections),
-            (None, Outcome::Unanswered) => Message::empty(question, rcode::SERVER_FAILURE),
+            (None, Outcome::Unanswered(ede)) => Message::empty(question, rcode::SERVER_FAILURE).with_ede(ede),
         }
     }
 }
@@ -49,11 +56,13 @@ impl Found {
 /// The answer to `ask`, beginning with `first` if that is known already.
 pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>, deadline: Instant) -> Found {
     let first = match first {
-        Some(known) => Some(known),
+        Some(known) => Ok(known),
         None => lookup.look_up(ask, deadline).await,
     };
-    let Some(first) = first else { return Found { outcome: Outcome::Unanswered, whole: None } };
-    let Some(mut answered) = decode(&first) else { return Found { outcome: Outcome::Unanswered, whole: None } };
+    let (first, mut answered) = match first.and_then(decoded) {
+        Ok(both) => both,
+        Err(ede) => return Found::unanswered(ede),
+    };
     let mut whole = Some(first);
     let mut seen = Vec::new();
     while let Some(target) = open_end(&answered, ask) {
@@ -63,21 +72,23 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         let Some(question) = Question::new(&target, ask.question.kind()) else { break };
         seen.push(target);
         whole = None;
-        let next = lookup.look_up(&ask.about(question), deadline).await.and_then(|known| decode(&known));
-        let Some(next) = next else { return Found { outcome: Outcome::Unanswered, whole: None } };
-        answered = joined(answered, next);
+        match lookup.look_up(&ask.about(question), deadline).await.and_then(decoded) {
+            Ok((_, next)) => answered = joined(answered, next),
+            Err(ede) => return Found::unanswered(ede),
+        }
     }
     Found { outcome: Outcome::Answered(answered), whole }
 }
 
-fn decode(known: &Known) -> Option<Answered> {
+fn decoded(known: Known) -> Result<(Known, Answered), u16> {
     let reply = &known.reply;
-    Some(Answered {
+    let answered = Answered {
         rcode: reply.rcode,
         ede: reply.ede,
         negative_ttl: reply.negative_ttl.map(|ttl| ttl.saturating_sub(known.age)),
-        sections: Sections::decode(reply, known.age)?,
-    })
+        sections: Sections::decode(reply, known.age).ok_or(ede::NETWORK_ERROR)?,
+    };
+    Ok((known, answered))
 }
 
 /// Where a chain leads that the answer does not follow to its end.

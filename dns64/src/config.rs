@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::Ipv6Net;
+use hickory_proto::rr::Name;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy};
 
+use crate::domains::Treatment;
 use crate::error::Error;
 use crate::loops;
+use crate::policy::{DEFAULT_CLIENTS, Group, Policy, RangePrefixes};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
 pub const DEFAULT_EXCLUSION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
@@ -27,6 +30,21 @@ pub struct Config {
     pub well_known: WellKnownPolicy,
     /// AAAA records in these ranges count as absent (RFC 6147 §5.1.4). Default `::ffff:0:0/96`.
     pub exclude_aaaa: Vec<Ipv6Net>,
+    /// IPv4 ranges that no AAAA record is synthesised for. Default none.
+    pub exclude_a: Vec<Ipv4Net>,
+    /// IPv4 ranges with prefixes of their own instead of `prefixes`. Default none.
+    pub range_prefixes: Vec<RangePrefixes>,
+    /// Clients that are told something else than the others. Default none.
+    pub groups: Vec<Group>,
+    /// Domains that are treated otherwise than RFC 6147 has it. Default none.
+    pub domains: Vec<Domain>,
+    /// Who is answered; others are refused. Without a value [`DEFAULT_CLIENTS`] and `link_prefixes`.
+    pub clients: Option<Vec<IpNet>>,
+    /// The prefixes of the host's own links, whose hosts are clients unless `clients` says who is. Without a value, and
+    /// without `clients`, everybody is answered.
+    pub link_prefixes: Option<Vec<IpNet>>,
+    /// TTL of the records of `ipv4only.arpa`. Default one day, as in RFC 8880 appendix A; up to 7 days.
+    pub ipv4only_ttl: Duration,
     /// How long one attempt waits for one upstream. Default 2 s, from 10 ms to 60 s.
     pub timeout: Duration,
     /// How many attempts one question gets, over all upstreams. Default 3, from 1 to 16.
@@ -62,6 +80,13 @@ impl Config {
             prefixes,
             well_known: WellKnownPolicy::default(),
             exclude_aaaa: vec![DEFAULT_EXCLUSION],
+            exclude_a: Vec::new(),
+            range_prefixes: Vec::new(),
+            groups: Vec::new(),
+            domains: Vec::new(),
+            clients: None,
+            link_prefixes: None,
+            ipv4only_ttl: Duration::from_hours(24),
             timeout: Duration::from_secs(2),
             attempts: 3,
             deadline: Duration::from_millis(4500),
@@ -105,38 +130,47 @@ impl Config {
         within("attempts", self.attempts.into(), 1, 16, "attempts")?;
         within("max-in-flight", self.max_in_flight as u128, 1, 1_000_000, "queries")?;
         within("tcp-connections", self.tcp_connections as u128, 1, 1_000_000, "connections")?;
-        within("tcp-idle", ms(self.tcp_idle), 100, 3_600_000, "milliseconds")
+        within("ipv4only-ttl", self.ipv4only_ttl.as_secs().into(), 0, 604_800, "seconds")?;
+        within("tcp-idle", ms(self.tcp_idle), 100, 3_600_000, "milliseconds")?;
+        if let Some(choice) = self.range_prefixes.iter().find(|choice| choice.prefixes.is_empty()) {
+            return Err(Error::NoRangePrefix(choice.range));
+        }
+        match self.domains.iter().find(|rule| name(&rule.domain).is_none()) {
+            Some(rule) => Err(Error::BadDomain(rule.domain.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The part that decides what clients are told, and that can be replaced while the server runs.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
+        let policy = Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
+            .with_ranges(self.exclude_a.clone(), self.range_prefixes.clone())
+            .with_groups(self.groups.clone())
+            .with_domains(self.domains.iter().filter_map(|rule| Some((name(&rule.domain)?, rule.treatment))));
+        match self.permitted() {
+            Some(clients) => policy.with_clients(clients),
+            None => policy,
+        }
+    }
+
+    /// Who is answered; nothing is everybody.
+    fn permitted(&self) -> Option<Vec<IpNet>> {
+        let links = || {
+            let defaults = DEFAULT_CLIENTS.iter().filter_map(|net| net.parse().ok());
+            Some(defaults.chain(self.link_prefixes.clone()?).collect())
+        };
+        self.clients.clone().or_else(links)
     }
 }
 
-/// What clients are told: prefixes, their rule, and exclusions.
+/// A domain and its treatment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Prefixes to synthesise under; never empty.
-    pub(crate) prefixes: Vec<Pref64>,
-    pub(crate) well_known: WellKnownPolicy,
-    pub(crate) exclude_aaaa: Vec<Ipv6Net>,
-}
-
-impl Policy {
-    /// A policy; no prefix at all means the well-known one (RFC 6147 §5.2).
-    #[must_use]
-    pub fn new(prefixes: Vec<Pref64>, well_known: WellKnownPolicy, exclude_aaaa: Vec<Ipv6Net>) -> Self {
-        let prefixes = if prefixes.is_empty() { vec![Pref64::WELL_KNOWN] } else { prefixes };
-        Self { prefixes, well_known, exclude_aaaa }
-    }
-
-    /// Whether a AAAA record with this address counts as absent (RFC 6147 §5.1.4).
-    #[must_use]
-    pub fn excludes(&self, address: Ipv6Addr) -> bool {
-        self.exclude_aaaa.iter().any(|net| net.contains(&address))
-    }
+pub struct Domain {
+    /// The name of the domain, which all names below belong to; `.` is all names.
+    pub domain: String,
+    /// What is done with questions for its names.
+    pub treatment: Treatment,
 }
 
 /// The first upstream that is one of the listen addresses, as an error.
@@ -147,6 +181,13 @@ pub(crate) fn find_loop(config: &Config, listen: &[SocketAddr]) -> Option<Error>
 
 fn can_be_asked(upstream: SocketAddr) -> bool {
     upstream.port() != 0 && !upstream.ip().is_multicast() && !upstream.ip().is_unspecified()
+}
+
+/// A domain name as written in a configuration, with or without its last dot.
+pub(crate) fn name(text: &str) -> Option<Name> {
+    let mut name = Name::from_utf8(text).ok().filter(|_| !text.is_empty())?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 fn within(name: &'static str, value: u128, least: u128, most: u128, unit: &'static str) -> Result<(), Error> {
@@ -164,7 +205,7 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_use_the_well_known_prefix() {
         assert!(config().validate().is_ok());
-        assert_eq!(config().policy().prefixes, [Pref64::WELL_KNOWN]);
+        assert_eq!(config().policy().general().prefixes, [Pref64::WELL_KNOWN]);
     }
 
     #[test]
@@ -190,7 +231,29 @@ mod tests {
     #[test]
     fn mapped_addresses_are_excluded_by_default() {
         let policy = config().policy();
-        assert!(policy.excludes("::ffff:192.0.2.1".parse().unwrap()));
-        assert!(!policy.excludes("2001:db8::1".parse().unwrap()));
+        assert!(policy.general().excludes("::ffff:192.0.2.1".parse().unwrap()));
+        assert!(!policy.general().excludes("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_domain_that_is_none_and_a_range_without_prefixes_are_named() {
+        let domains = vec![Domain { domain: "a..b".to_owned(), treatment: Treatment::Never }];
+        let error = Config { domains, ..config() }.validate().unwrap_err().to_string();
+        assert!(error.contains("`a..b`"), "{error}");
+        let range_prefixes = vec![RangePrefixes { range: "10.0.0.0/8".parse().unwrap(), prefixes: vec![] }];
+        let error = Config { range_prefixes, ..config() }.validate().unwrap_err().to_string();
+        assert!(error.contains("10.0.0.0/8"), "{error}");
+    }
+
+    #[test]
+    fn clients_are_those_listed_or_private_ones_and_those_on_links_or_everybody() {
+        let permits = |config: Config, client: &str| config.policy().permits(client.parse().unwrap());
+        let nets = |text: &str| Some(vec![text.parse().unwrap()]);
+        assert!(permits(config(), "203.0.113.1"));
+        let links = Config { link_prefixes: nets("2001:db8:1::/64"), ..config() };
+        assert!(permits(links.clone(), "2001:db8:1::9") && permits(links.clone(), "fd00::1"));
+        assert!(!permits(links.clone(), "203.0.113.1"));
+        let listed = Config { clients: nets("203.0.113.0/24"), ..links };
+        assert!(permits(listed.clone(), "203.0.113.1") && !permits(listed, "2001:db8:1::9"));
     }
 }

@@ -35,6 +35,12 @@ pub enum Error {
     /// An upstream cannot be the destination of a query.
     #[error("`{0}` cannot be asked; an upstream is a unicast address with a port from 1 to 65535")]
     BadUpstream(SocketAddr),
+    /// A domain is not a name.
+    #[error("`{0}` is not a domain name; write it as labels with dots, for example corp.example, or . for all names")]
+    BadDomain(String),
+    /// An IPv4 range has an empty list of prefixes.
+    #[error("range {0} has no prefix; give at least one, or list the range among those never synthesised")]
+    NoRangePrefix(ipnet::Ipv4Net),
     /// A number is outside what is allowed.
     #[error("{name} is {value}; allowed are {least} to {most} {unit}")]
     OutOfRange {

@@ -22,12 +22,19 @@ pub(crate) enum Reverse {
 /// What `name` is, with the zone it is in, or nothing if it is under no prefix.
 ///
 /// The well-known prefix is always among the prefixes (RFC 6147 §5.3.1).
-pub(crate) fn classify(prefixes: &[Pref64], name: &Name) -> Option<(Reverse, Name)> {
+pub(crate) fn classify<'a>(prefixes: impl IntoIterator<Item = &'a Pref64>, name: &Name) -> Option<(Reverse, Name)> {
     let partial = Partial::parse(name)?;
-    let prefix = prefixes.iter().chain([&Pref64::WELL_KNOWN]).find(|prefix| partial.is_under(prefix))?;
+    let prefix = prefixes.into_iter().chain([&Pref64::WELL_KNOWN]).find(|prefix| partial.is_under(prefix))?;
     // `ip6.arpa` and one label for every four bits.
     let zone = name.trim_to(2 + usize::from(prefix.length()) / 4);
     Some((partial.classify(prefix), zone))
+}
+
+/// Whether `name` is above the reverse zone of a prefix: it exists then, whatever others say, or resolvers that believe
+/// a NXDOMAIN for all names below (RFC 8020) would never ask for them.
+pub(crate) fn is_above<'a>(prefixes: impl IntoIterator<Item = &'a Pref64>, name: &Name) -> bool {
+    let Some(partial) = Partial::parse(name).filter(|partial| !partial.has_rest) else { return false };
+    prefixes.into_iter().chain([&Pref64::WELL_KNOWN]).any(|prefix| partial.is_above(prefix))
 }
 
 /// The labels before `ip6.arpa`, from the right: as many digits of an address as there are, and whether more follows.
@@ -68,6 +75,12 @@ impl Partial {
 
     fn is_under(&self, prefix: &Pref64) -> bool {
         self.digits * 4 >= usize::from(prefix.length()) && prefix.contains(Ipv6Addr::from_bits(self.bits))
+    }
+
+    fn is_above(&self, prefix: &Pref64) -> bool {
+        let bits = 4 * self.digits;
+        let first = prefix.net().network().to_bits();
+        bits < usize::from(prefix.length()) && (bits == 0 || (self.bits ^ first) >> (128 - bits) == 0)
     }
 
     fn classify(&self, prefix: &Pref64) -> Reverse {
@@ -145,6 +158,23 @@ mod tests {
         // A label that is no digit, two digits in one label, one label too many, bits 64 to 71 set.
         for name in [format!("x.{zone}"), format!("00.{zone}"), format!("0.{full}"), format!("1.0.0.0.0.{zone}")] {
             assert_eq!(classified("2001:db8::/48", &name), Some((Reverse::Nonexistent, zone.to_owned())), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_above_a_prefix_are_known_to_exist() {
+        let prefixes: [Pref64; 1] = ["2001:db8:122::/48".parse().unwrap()];
+        for (name, expected) in [
+            ("ip6.arpa.", true),
+            ("2.ip6.arpa.", true),
+            ("2.1.0.8.b.d.0.1.0.0.2.ip6.arpa.", true),
+            ("2.2.1.0.8.b.d.0.1.0.0.2.ip6.arpa.", false),
+            ("3.1.0.8.b.d.0.1.0.0.2.ip6.arpa.", false),
+            ("x.2.ip6.arpa.", false),
+            ("b.9.f.f.4.6.0.0.ip6.arpa.", true),
+            ("arpa.", false),
+        ] {
+            assert_eq!(is_above(&prefixes, &Name::from_ascii(name).unwrap()), expected, "{name}");
         }
     }
 

@@ -7,9 +7,10 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::config::{Config, Policy, find_loop};
+use crate::config::{Config, find_loop};
 use crate::error::{Error, Protocol};
 use crate::listen::{Bounds, Listener, Listeners, TcpFront, UdpFront, bind};
+use crate::policy::Policy;
 use crate::service::Service;
 use crate::stats::Stats;
 

@@ -9,14 +9,15 @@ use hickory_proto::rr::{Name, RData, Record};
 use tokio::time::Instant;
 
 use crate::arpa;
-use crate::cache::{Cache, Known};
 use crate::chain::{self, Found, Lookup};
-use crate::config::{Config, Policy};
+use crate::config::Config;
+use crate::domains::Treatment;
+use crate::policy::{Origin, View};
+use crate::resolver::Resolver;
 use crate::reverse::{self, Reverse};
 use crate::server::PolicyHandle;
 use crate::stats::Stats;
-use crate::synthesis::{Decision, Judgement, Outcome, decide, judge};
-use crate::upstream::Forwarder;
+use crate::synthesis::{Decision, Judgement, Outcome, Terms, decide, judge, strip_a};
 use crate::wire::{Ask, Fault, Limit, Message, Query, Question, Sections, code, ede, rcode};
 
 /// TTL of the alias from an IPv6 reverse name to the IPv4 one, in seconds: it only changes with the prefixes.
@@ -29,25 +30,30 @@ const REVERSE_NEGATIVE_TTL: u32 = 60;
 #[derive(Debug)]
 pub(crate) struct Service {
     policy: PolicyHandle,
-    cache: Cache,
-    forwarder: Arc<Forwarder>,
+    resolver: Resolver,
     deadline: Duration,
+    ipv4only_ttl: u32,
     stats: Arc<Stats>,
 }
 
 impl Service {
     pub(crate) fn new(config: &Config, policy: PolicyHandle, stats: Arc<Stats>) -> Self {
-        let forwarder = Arc::new(Forwarder::new(config, Arc::clone(&stats)));
-        Self { policy, cache: Cache::new(config, Arc::clone(&stats)), forwarder, deadline: config.deadline, stats }
+        Self {
+            policy,
+            resolver: Resolver::new(config, &stats),
+            deadline: config.deadline,
+            ipv4only_ttl: config.ipv4only_ttl.as_secs().try_into().unwrap_or(u32::MAX),
+            stats,
+        }
     }
 
     /// Looks whether upstreams lead back to us.
     pub(crate) fn probe_upstreams(&self) {
-        self.forwarder.probe_all();
+        self.resolver.probe_upstreams();
     }
 
     /// The answer to a message, or nothing if it must not be answered.
-    pub(crate) async fn answer(&self, message: &[u8], limit: Limit) -> Option<Vec<u8>> {
+    pub(crate) async fn answer(&self, message: &[u8], limit: Limit, origin: Origin) -> Option<Vec<u8>> {
         match limit {
             Limit::Datagram => &self.stats.queries_udp,
             Limit::Stream => &self.stats.queries_tcp,
@@ -63,7 +69,7 @@ impl Service {
                 };
             }
         };
-        let answer = self.resolve(&query.ask, Instant::now() + self.deadline).await;
+        let answer = self.resolve(&query.ask, origin, Instant::now() + self.deadline).await;
         if answer.rcode() == rcode::SERVER_FAILURE {
             self.stats.answers_servfail.increment();
         }
@@ -74,10 +80,14 @@ impl Service {
         Some(bytes)
     }
 
-    async fn resolve(&self, ask: &Ask, deadline: Instant) -> Message {
+    async fn resolve(&self, ask: &Ask, origin: Origin, deadline: Instant) -> Message {
         let question = &ask.question;
+        let policy = self.policy.load();
         // A zone transfer is many messages, and not a question for a resolver.
-        if matches!(question.kind(), code::AXFR | code::IXFR) || self.forwarder.is_own_probe(question) {
+        if !policy.permits(origin.client)
+            || matches!(question.kind(), code::AXFR | code::IXFR)
+            || self.resolver.is_own_probe(question)
+        {
             self.stats.answers_refused.increment();
             return Message::empty(question, rcode::REFUSED).with_ede(ede::PROHIBITED);
         }
@@ -85,55 +95,83 @@ impl Service {
         if question.class() != code::CLASS_IN {
             return self.pass(ask, deadline).await;
         }
-        let policy = self.policy.load();
+        let view = policy.view(origin);
         if question.is_under_arpa()
             && let Some(name) = question.name()
         {
-            if let Some(answer) = arpa::answer(&policy, question, &name) {
-                self.stats.answers_local.increment();
-                return answer;
-            }
-            if !ask.checking_disabled
-                && let Some((reverse, zone)) = reverse::classify(&policy.prefixes, &name)
-            {
-                self.stats.answers_local.increment();
-                return self.reverse(ask, name, reverse, zone, deadline).await;
-            }
+            return self.arpa(view, ask, name, deadline).await;
         }
-        // RFC 6147 §5.5: who sets CD wants to validate, which synthesis would break.
-        if question.kind() == code::AAAA && !ask.checking_disabled {
-            return self.aaaa(&policy, ask, deadline).await;
+        let terms = Terms { view, treatment: policy.treatment(question.name_bytes()) };
+        match question.kind() {
+            // RFC 6147 §5.5: who sets CD wants to validate, which synthesis would break.
+            code::AAAA if terms.synthesises() && !ask.checking_disabled => self.aaaa(terms, ask, deadline).await,
+            code::A | code::ANY if terms.treatment == Treatment::StripA => self.stripped(ask, deadline).await,
+            _ => self.pass(ask, deadline).await,
         }
-        self.pass(ask, deadline).await
+    }
+
+    /// Names under `arpa`, of which we know some ourselves.
+    async fn arpa(&self, view: &View, ask: &Ask, name: Name, deadline: Instant) -> Message {
+        let question = &ask.question;
+        if let Some(answer) = arpa::answer(view, self.ipv4only_ttl, question, &name) {
+            self.stats.answers_local.increment();
+            return answer;
+        }
+        if ask.checking_disabled {
+            return self.pass(ask, deadline).await;
+        }
+        if let Some((reverse, zone)) = reverse::classify(view.all_prefixes(), &name) {
+            self.stats.answers_local.increment();
+            return self.reverse(ask, name, reverse, zone, deadline).await;
+        }
+        let answer = self.pass(ask, deadline).await;
+        if answer.rcode() == rcode::NAME_ERROR && reverse::is_above(view.all_prefixes(), &name) {
+            return answer.with_rcode(rcode::NO_ERROR);
+        }
+        answer
     }
 
     /// What an upstream says, unchanged.
     async fn pass(&self, ask: &Ask, deadline: Instant) -> Message {
-        match self.look_up(ask, deadline).await {
-            Some(known) => {
+        match self.resolver.look_up(ask, deadline).await {
+            Ok(known) => {
                 self.stats.answers_passed.increment();
                 Message::from_reply(&known.reply, known.age)
             }
-            None => unanswered(ask),
+            Err(ede) => unanswered(ask, ede),
+        }
+    }
+
+    /// What an upstream says, without A records.
+    async fn stripped(&self, ask: &Ask, deadline: Instant) -> Message {
+        let found = chain::follow(&self.resolver, ask, None, deadline).await;
+        self.stats.answers_passed.increment();
+        let left = match found.outcome() {
+            Outcome::Answered(answered) => strip_a(&answered.sections).map(|sections| (answered.rcode, sections)),
+            Outcome::Unanswered(_) => None,
+        };
+        match left {
+            Some((rcode, sections)) => Message::from_sections(&ask.question, rcode, sections).with_ede(ede::FILTERED),
+            None => found.into_message(&ask.question),
         }
     }
 
     /// RFC 6147 §5.1, with both questions asked at once (§5.1.8) unless the first is known.
-    async fn aaaa(&self, policy: &Policy, ask: &Ask, deadline: Instant) -> Message {
+    async fn aaaa(&self, terms: Terms<'_>, ask: &Ask, deadline: Instant) -> Message {
         let a_ask = ask.about(ask.question.with_kind(code::A));
-        let (aaaa, a) = match self.cached(ask) {
+        let (aaaa, a) = match self.resolver.cached(ask) {
             Some(known) => {
-                let aaaa = chain::follow(self, ask, Some(known), deadline).await;
-                if let Some(answer) = self.without_a(policy, ask, &aaaa) {
+                let aaaa = chain::follow(&self.resolver, ask, Some(known), deadline).await;
+                if let Some(answer) = self.without_a(terms, ask, &aaaa) {
                     return answer;
                 }
-                (aaaa, chain::follow(self, &a_ask, None, deadline).await)
+                (aaaa, chain::follow(&self.resolver, &a_ask, None, deadline).await)
             }
             None => {
-                let aaaa = std::pin::pin!(chain::follow(self, ask, None, deadline));
-                let a = std::pin::pin!(chain::follow(self, &a_ask, None, deadline));
+                let aaaa = std::pin::pin!(chain::follow(&self.resolver, ask, None, deadline));
+                let a = std::pin::pin!(chain::follow(&self.resolver, &a_ask, None, deadline));
                 match select(aaaa, a).await {
-                    Either::Left((aaaa, a)) => match self.without_a(policy, ask, &aaaa) {
+                    Either::Left((aaaa, a)) => match self.without_a(terms, ask, &aaaa) {
                         Some(answer) => return answer,
                         None => (aaaa, a.await),
                     },
@@ -141,13 +179,13 @@ impl Service {
                 }
             }
         };
-        let decision = decide(policy, aaaa.outcome(), a.outcome());
+        let decision = decide(terms, aaaa.outcome(), a.outcome());
         self.told(ask, decision, aaaa)
     }
 
     /// The answer, if the AAAA side alone decides it.
-    fn without_a(&self, policy: &Policy, ask: &Ask, aaaa: &Found) -> Option<Message> {
-        let decision = match judge(policy, aaaa.outcome()) {
+    fn without_a(&self, terms: Terms<'_>, ask: &Ask, aaaa: &Found) -> Option<Message> {
+        let decision = match judge(terms, aaaa.outcome()) {
             Judgement::Final => Decision::AaaaAnswer,
             Judgement::Filtered(sections) => Decision::Filtered(sections),
             Judgement::Empty => return None,
@@ -166,10 +204,17 @@ impl Service {
             Decision::Filtered(sections) => {
                 (&self.stats.answers_native, Message::from_sections(question, rcode::NO_ERROR, sections))
             }
-            Decision::AError(rcode, sections) => {
-                (&self.stats.answers_native, Message::from_sections(question, rcode, sections))
+            Decision::AError(a) => {
+                let answer = Message::from_sections(question, a.rcode, a.sections);
+                (
+                    &self.stats.answers_native,
+                    match a.ede {
+                        Some(ede) => answer.with_ede(ede),
+                        None => answer,
+                    },
+                )
             }
-            Decision::Unanswered => return unanswered(ask),
+            Decision::Unanswered(ede) => return unanswered(ask, ede),
         };
         counter.increment();
         answer
@@ -188,12 +233,12 @@ impl Service {
             return aliased(ask, name, target, Sections::default());
         }
         if question.kind() == code::PTR
-            && let Some(pointer) = arpa::pointer(address)
+            && let Some(pointer) = arpa::pointer(address, self.ipv4only_ttl)
         {
             return aliased(ask, name, target, Sections { answers: vec![pointer], ..Sections::default() });
         }
-        let Some(there) = Question::new(&target, question.kind()) else { return unanswered(ask) };
-        let found = chain::follow(self, &ask.about(there), None, deadline).await;
+        let Some(there) = Question::new(&target, question.kind()) else { return unanswered(ask, ede::NETWORK_ERROR) };
+        let found = chain::follow(&self.resolver, &ask.about(there), None, deadline).await;
         match found.outcome() {
             Outcome::Answered(there) if there.rcode == rcode::NO_ERROR && !there.sections.answers.is_empty() => {
                 aliased(ask, name, target, there.sections.clone())
@@ -204,24 +249,8 @@ impl Service {
                 arpa::negative(question, there.rcode, zone, ttl)
             }
             Outcome::Answered(there) => Message::empty(question, there.rcode),
-            Outcome::Unanswered => unanswered(ask),
+            Outcome::Unanswered(ede) => unanswered(ask, *ede),
         }
-    }
-}
-
-impl Lookup for Service {
-    fn cached(&self, ask: &Ask) -> Option<Known> {
-        self.cache.get(ask, Instant::now())
-    }
-
-    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Option<Known> {
-        if let Some(known) = self.cached(ask) {
-            return Some(known);
-        }
-        self.stats.cache_misses.increment();
-        let reply = Arc::new(self.forwarder.ask(ask, deadline).await.ok()?);
-        self.cache.insert(ask, &reply, Instant::now());
-        Some(Known::fresh(reply))
     }
 }
 
@@ -245,6 +274,6 @@ fn aliased(ask: &Ask, name: Name, mut target: Name, there: Sections) -> Message 
     Message::from_sections(&ask.question, rcode::NO_ERROR, Sections { answers, ..there })
 }
 
-fn unanswered(ask: &Ask) -> Message {
-    Message::empty(&ask.question, rcode::SERVER_FAILURE).with_ede(ede::NO_REACHABLE_AUTHORITY)
+fn unanswered(ask: &Ask, ede: u16) -> Message {
+    Message::empty(&ask.question, rcode::SERVER_FAILURE).with_ede(ede)
 }

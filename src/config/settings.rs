@@ -253,6 +253,6 @@ fn dns64(file: &File) -> dns64::Config {
         max_in_flight: section.max_in_flight.to(),
         tcp_connections: section.tcp_connections.to(),
         tcp_idle: section.tcp_idle.value(),
-        host_addresses: Vec::new(),
+        ..dns64::Config::new(Vec::new(), Vec::new())
     }
 }

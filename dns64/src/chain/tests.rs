@@ -17,7 +17,7 @@ impl Lookup for Aliases {
         None
     }
 
-    async fn look_up(&self, ask: &Ask, _: Instant) -> Option<Known> {
+    async fn look_up(&self, ask: &Ask, _: Instant) -> Result<Known, u16> {
         *self.asked.lock().unwrap() += 1;
         let name = ask.question.name().unwrap();
         let mut message = HickoryMessage::new(0, MessageType::Response, OpCode::Query);
@@ -28,7 +28,7 @@ impl Lookup for Aliases {
         };
         message.add_answer(Record::from_rdata(name, 60, data));
         let reply = Reply::parse(message.to_vec().unwrap(), 0, &ask.question).unwrap();
-        Some(Known::fresh(reply.into()))
+        Ok(Known::fresh(reply.into()))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::{Bounds, PAUSE};
+use crate::policy::Origin;
 use crate::service::Service;
 use crate::stats::Stats;
 use crate::wire::Limit;
@@ -63,6 +64,7 @@ impl TcpFront {
 /// Answers the queries of one connection until it ends or says nothing for too long.
 async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bounds: &Bounds) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let origin = Origin { client: client.ip(), listener: stream.local_addr()? };
     let stream = AsyncIoTokioAsStd(stream);
     let (stream, answers) = DnsStream::from_stream_with_buffer_size(stream, client, PIPELINE.into());
     let mut queries = TimeoutStream::new(stream, bounds.idle);
@@ -80,7 +82,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
         let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
         let (service, mut answers) = (Arc::clone(service), answers.clone());
         tokio::spawn(async move {
-            if let Some(answer) = service.answer(&query, Limit::Stream).await
+            if let Some(answer) = service.answer(&query, Limit::Stream, origin).await
                 && let Err(error) = answers.send(SerialMessage::new(answer, client))
             {
                 debug!(%client, %error, "cannot send answer");

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
 use super::{Bounds, PAUSE};
+use crate::policy::Origin;
 use crate::service::Service;
 use crate::stats::Stats;
 use crate::wire::{Limit, truncate};
@@ -25,6 +26,8 @@ const BUFFER: usize = 65536;
 pub(crate) struct UdpFront {
     socket: UdpSocket,
     state: UdpSocketState,
+    /// What the socket is bound to.
+    address: SocketAddr,
 }
 
 /// Where a query came from, and the address of ours that it went to.
@@ -37,7 +40,8 @@ struct Path {
 impl UdpFront {
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state })
+        let address = socket.local_addr()?;
+        Ok(Self { socket: UdpSocket::from_std(socket)?, state, address })
     }
 
     /// Takes queries for as long as it is polled.
@@ -76,11 +80,16 @@ impl UdpFront {
         };
         let (this, service, query) = (Arc::clone(self), Arc::clone(service), datagram.to_vec());
         tokio::spawn(async move {
-            if let Some(answer) = service.answer(&query, Limit::Datagram).await {
+            if let Some(answer) = service.answer(&query, Limit::Datagram, this.origin(path)).await {
                 this.send(&answer, path).await;
             }
             drop(permit);
         });
+    }
+
+    fn origin(&self, path: Path) -> Origin {
+        let asked = path.local.unwrap_or_else(|| self.address.ip());
+        Origin { client: path.client.ip(), listener: SocketAddr::new(asked, self.address.port()) }
     }
 
     async fn send(&self, answer: &[u8], path: Path) {

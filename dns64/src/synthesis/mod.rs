@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hickory_proto::rr::rdata::AAAA;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
-use crate::config::Policy;
+use crate::domains::Treatment;
+use crate::policy::View;
 use crate::wire::{Sections, code, ede, rcode};
 
 /// The TTL of synthetic records is at most this if no SOA record came with the negative AAAA answer, in seconds
@@ -20,8 +21,9 @@ const TTL_WITHOUT_SOA: u32 = 600;
 pub(crate) enum Outcome {
     /// Somebody answered.
     Answered(Answered),
-    /// Nobody answered, or nothing that can be read: treated as RCODE 2 (RFC 6147 §5.1.3).
-    Unanswered,
+    /// Nobody answered, or nothing that can be read: treated as RCODE 2 (RFC 6147 §5.1.3). With the extended error that
+    /// says why.
+    Unanswered(u16),
 }
 
 /// An answer, its chain of aliases complete.
@@ -56,26 +58,48 @@ pub(crate) enum Decision {
     /// Synthetic records.
     Synthesised(Sections),
     /// The error that the A question met.
-    AError(u16, Sections),
-    /// That nobody answered.
-    Unanswered,
+    AError(Answered),
+    /// That nobody answered, with the extended error that says why.
+    Unanswered(u16),
+}
+
+/// How a question for AAAA records is looked at: what its asker is told, and how the name is treated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) treatment: Treatment,
+}
+
+impl Terms<'_> {
+    /// Whether this question is subject to DNS64 at all.
+    pub(crate) fn synthesises(self) -> bool {
+        self.view.synthesise && self.treatment != Treatment::Never
+    }
+
+    /// Whether AAAA records are told only if there are no A records to synthesise from.
+    fn prefers_a(self) -> bool {
+        self.treatment == Treatment::Always
+    }
 }
 
 /// What the AAAA side alone says (RFC 6147 §5.1.1 to §5.1.4).
-pub(crate) fn judge(policy: &Policy, aaaa: &Outcome) -> Judgement {
+pub(crate) fn judge(terms: Terms<'_>, aaaa: &Outcome) -> Judgement {
+    if terms.prefers_a() && has_addresses(aaaa) { Judgement::Empty } else { judge_records(terms.view, aaaa) }
+}
+
+fn judge_records(view: &View, aaaa: &Outcome) -> Judgement {
     let Outcome::Answered(aaaa) = aaaa else { return Judgement::Empty };
     match aaaa.rcode {
         rcode::NAME_ERROR => Judgement::Final,
         // That an answer is bogus must not be hidden behind synthesis (RFC 6147 §5.5).
         rcode::SERVER_FAILURE if aaaa.ede.is_some_and(ede::is_dnssec_failure) => Judgement::Final,
         rcode::NO_ERROR => {
-            let addresses = || aaaa.sections.answers.iter().filter_map(aaaa_address);
-            match (
-                addresses().any(|address| !policy.excludes(address)),
-                addresses().any(|address| policy.excludes(address)),
-            ) {
+            let any = |excluded| {
+                aaaa.sections.answers.iter().filter_map(aaaa_address).any(|address| view.excludes(address) == excluded)
+            };
+            match (any(false), any(true)) {
                 (true, false) => Judgement::Final,
-                (true, true) => Judgement::Filtered(without_excluded(policy, &aaaa.sections)),
+                (true, true) => Judgement::Filtered(without_excluded(view, &aaaa.sections)),
                 (false, _) => Judgement::Empty,
             }
         }
@@ -84,32 +108,42 @@ pub(crate) fn judge(policy: &Policy, aaaa: &Outcome) -> Judgement {
 }
 
 /// What the client is told (RFC 6147 §5.1, §5.4).
-pub(crate) fn decide(policy: &Policy, aaaa: &Outcome, a: &Outcome) -> Decision {
-    match judge(policy, aaaa) {
+pub(crate) fn decide(terms: Terms<'_>, aaaa: &Outcome, a: &Outcome) -> Decision {
+    match judge(terms, aaaa) {
         Judgement::Final => return Decision::AaaaAnswer,
         Judgement::Filtered(sections) => return Decision::Filtered(sections),
         Judgement::Empty => {}
     }
+    let view = terms.view;
     match a {
         Outcome::Answered(a) if a.rcode == rcode::NO_ERROR => {
-            synthesise(policy, a, ttl_limit(aaaa)).map_or_else(|| without_a(policy, aaaa), Decision::Synthesised)
+            synthesise(view, a, ttl_limit(aaaa)).map_or_else(|| without_a(view, aaaa), Decision::Synthesised)
         }
+        // Records that were passed over for the sake of A records only are better than none.
+        _ if judge_records(view, aaaa) != Judgement::Empty => without_a(view, aaaa),
         // RFC 6147 §5.1.6: an error on the A question is the basis of the answer.
-        Outcome::Answered(a) => Decision::AError(a.rcode, a.sections.clone()),
-        Outcome::Unanswered => Decision::Unanswered,
+        Outcome::Answered(a) => Decision::AError(a.clone()),
+        Outcome::Unanswered(ede) => Decision::Unanswered(*ede),
     }
 }
 
-/// The AAAA record of an IPv4 address under each prefix that may carry it (RFC 6052 §3.1).
-pub(crate) fn addresses(policy: &Policy, address: Ipv4Addr) -> impl Iterator<Item = Ipv6Addr> {
-    let permitted = move |prefix: &&pref64::Pref64| policy.well_known.permits(**prefix, address);
-    policy.prefixes.iter().filter(permitted).map(move |prefix| prefix.embed(address))
+/// The answer to an A question without A records and their signatures, for those who must not try IPv4; nothing if there
+/// are none in it.
+pub(crate) fn strip_a(sections: &Sections) -> Option<Sections> {
+    let stays = |record: &&Record| a_address(record).is_none() && !covers(record, code::A);
+    let answers: Vec<Record> = sections.answers.iter().filter(stays).cloned().collect();
+    (answers.len() < sections.answers.len()).then(|| Sections { answers, ..sections.clone() })
+}
+
+fn has_addresses(outcome: &Outcome) -> bool {
+    let Outcome::Answered(answered) = outcome else { return false };
+    answered.sections.answers.iter().any(|record| aaaa_address(record).is_some())
 }
 
 /// RFC 6147 §5.1.7: every A record becomes AAAA records; the rest, chains of aliases first of all, stays in its order.
 ///
 /// Nothing if no A record is left to synthesise from.
-fn synthesise(policy: &Policy, a: &Answered, ttl_limit: u32) -> Option<Sections> {
+fn synthesise(view: &View, a: &Answered, ttl_limit: u32) -> Option<Sections> {
     let mut answers = Vec::with_capacity(a.sections.answers.len());
     let mut count = 0;
     for record in &a.sections.answers {
@@ -118,7 +152,12 @@ fn synthesise(policy: &Policy, a: &Answered, ttl_limit: u32) -> Option<Sections>
                 let synthetic = |address| {
                     Record::from_rdata(record.name.clone(), record.ttl.min(ttl_limit), RData::AAAA(AAAA(address)))
                 };
-                answers.extend(addresses(policy, address).map(synthetic).inspect(|_| count += 1));
+                answers.extend(
+                    view.prefixes_for(address)
+                        .map(|prefix| prefix.embed(address))
+                        .map(synthetic)
+                        .inspect(|_| count += 1),
+                );
             }
             None if covers(record, code::A) => {}
             None => answers.push(record.clone()),
@@ -128,20 +167,22 @@ fn synthesise(policy: &Policy, a: &Answered, ttl_limit: u32) -> Option<Sections>
 }
 
 /// Neither side has records: the answer to the original question (RFC 6147 §5.4), never with excluded records in it.
-fn without_a(policy: &Policy, aaaa: &Outcome) -> Decision {
+fn without_a(view: &View, aaaa: &Outcome) -> Decision {
     match aaaa {
-        Outcome::Answered(aaaa) if aaaa.sections.answers.iter().any(|record| aaaa_address(record).is_some()) => {
-            Decision::Filtered(without_excluded(policy, &aaaa.sections))
+        Outcome::Answered(aaaa)
+            if aaaa.sections.answers.iter().filter_map(aaaa_address).any(|one| view.excludes(one)) =>
+        {
+            Decision::Filtered(without_excluded(view, &aaaa.sections))
         }
         Outcome::Answered(_) => Decision::AaaaAnswer,
-        Outcome::Unanswered => Decision::Unanswered,
+        Outcome::Unanswered(ede) => Decision::Unanswered(*ede),
     }
 }
 
 /// The sections without excluded AAAA records, and without signatures that the rest does not verify with.
-fn without_excluded(policy: &Policy, sections: &Sections) -> Sections {
+fn without_excluded(view: &View, sections: &Sections) -> Sections {
     let stays = |record: &&Record| {
-        aaaa_address(record).is_none_or(|address| !policy.excludes(address)) && !covers(record, code::AAAA)
+        aaaa_address(record).is_none_or(|address| !view.excludes(address)) && !covers(record, code::AAAA)
     };
     Sections { answers: sections.answers.iter().filter(stays).cloned().collect(), ..sections.clone() }
 }
@@ -150,7 +191,7 @@ fn without_excluded(policy: &Policy, sections: &Sections) -> Sections {
 fn ttl_limit(aaaa: &Outcome) -> u32 {
     match aaaa {
         Outcome::Answered(aaaa) => aaaa.negative_ttl.unwrap_or(TTL_WITHOUT_SOA),
-        Outcome::Unanswered => TTL_WITHOUT_SOA,
+        Outcome::Unanswered(_) => TTL_WITHOUT_SOA,
     }
 }
 

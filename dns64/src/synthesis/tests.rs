@@ -5,12 +5,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::DEFAULT_EXCLUSION;
+use crate::policy::Policy;
 
 const NSP: &str = "2001:db8:64::/96";
 
-fn policy(prefixes: &[&str], well_known: WellKnownPolicy) -> Policy {
+fn view(prefixes: &[&str], well_known: WellKnownPolicy) -> View {
     let prefixes = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
-    Policy::new(prefixes, well_known, vec![DEFAULT_EXCLUSION])
+    Policy::new(prefixes, well_known, vec![DEFAULT_EXCLUSION]).general().clone()
+}
+
+const fn standard(view: &View) -> Terms<'_> {
+    Terms { view, treatment: Treatment::Standard }
 }
 
 /// A record written as `name ttl TYPE data`; the data of RRSIG is the number of the covered type.
@@ -56,15 +61,15 @@ fn a(answers: &[&str]) -> Outcome {
 }
 
 /// The answer section of a synthesis, or a panic.
-fn synthesised(policy: &Policy, aaaa: &Outcome, a: &Outcome) -> Vec<Record> {
-    let decision = decide(policy, aaaa, a);
+fn synthesised(view: &View, aaaa: &Outcome, a: &Outcome) -> Vec<Record> {
+    let decision = decide(standard(view), aaaa, a);
     let Decision::Synthesised(sections) = decision else { panic!("no synthesis: {decision:?}") };
     sections.answers
 }
 
 #[test]
 fn the_aaaa_side_decides_as_section_5_1_has_it() {
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let with_a = a(&["x. 60 A 192.0.2.1"]);
     let synthetic = || Decision::Synthesised(sections(&["x. 60 AAAA 2001:db8:64::c000:201"]));
     let native = || answered(rcode::NO_ERROR, None, &["x. 60 AAAA 2001:db8::1"]);
@@ -81,85 +86,110 @@ fn the_aaaa_side_decides_as_section_5_1_has_it() {
         ("not implemented", answered(rcode::NOT_IMPLEMENTED, None, &[]), synthetic()),
         ("refused", answered(rcode::REFUSED, None, &[]), synthetic()),
         ("an extended code", answered(rcode::BAD_VERSION, None, &[]), synthetic()),
-        ("timeout", Outcome::Unanswered, synthetic()),
+        ("timeout", Outcome::Unanswered(22), synthetic()),
     ];
     for (what, aaaa, expected) in cases {
-        assert_eq!(decide(&policy, &aaaa, &with_a), expected, "{what}");
+        assert_eq!(decide(standard(&view), &aaaa, &with_a), expected, "{what}");
     }
 }
 
 #[test]
 fn the_a_side_decides_when_there_is_no_aaaa_record() {
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let only_excluded = answered(rcode::NO_ERROR, None, &["w. 9 CNAME x.", "x. 60 AAAA ::ffff:1.2.3.4"]);
     let name_error = answered(rcode::NAME_ERROR, Some(300), &["w. 9 CNAME x."]);
+    let Outcome::Answered(told_name_error) = name_error.clone() else { unreachable!() };
     let cases = [
         ("A empty: the AAAA answer", empty(), empty(), Decision::AaaaAnswer),
         ("A empty after an AAAA error: that error", answered(5, None, &[]), empty(), Decision::AaaaAnswer),
-        ("A empty after an AAAA timeout: nobody answered", Outcome::Unanswered, empty(), Decision::Unanswered),
+        ("A empty after an AAAA timeout: nobody answered", Outcome::Unanswered(22), empty(), Decision::Unanswered(22)),
         (
             "A empty, AAAA excluded: the chain alone",
             only_excluded,
             empty(),
             Decision::Filtered(sections(&["w. 9 CNAME x."])),
         ),
-        ("A error: that error", empty(), answered(2, None, &[]), Decision::AError(2, Sections::default())),
-        ("A name error: that error", empty(), name_error, Decision::AError(3, sections(&["w. 9 CNAME x."]))),
-        ("A timeout", empty(), Outcome::Unanswered, Decision::Unanswered),
+        (
+            "A error: that error",
+            empty(),
+            answered(2, None, &[]),
+            Decision::AError(Answered { rcode: 2, ..Answered::default() }),
+        ),
+        ("A name error: that error", empty(), name_error, Decision::AError(told_name_error)),
+        ("A timeout", empty(), Outcome::Unanswered(22), Decision::Unanswered(22)),
     ];
     for (what, aaaa, a, expected) in cases {
-        assert_eq!(decide(&policy, &aaaa, &a), expected, "{what}");
+        assert_eq!(decide(standard(&view), &aaaa, &a), expected, "{what}");
     }
+}
+
+#[test]
+fn a_domain_always_synthesised_has_its_aaaa_records_only_if_there_is_no_a_record() {
+    let view = view(&[NSP], WellKnownPolicy::Strict);
+    let always = Terms { view: &view, treatment: Treatment::Always };
+    let native = answered(rcode::NO_ERROR, None, &["x. 60 AAAA 2001:db8::1"]);
+    let Decision::Synthesised(told) = decide(always, &native, &a(&["x. 60 A 192.0.2.1"])) else { panic!("native") };
+    assert_eq!(told, sections(&["x. 60 AAAA 2001:db8:64::c000:201"]));
+    assert_eq!(decide(always, &native, &empty()), Decision::AaaaAnswer);
+    assert_eq!(decide(always, &native, &Outcome::Unanswered(22)), Decision::AaaaAnswer);
+    assert_eq!(decide(always, &answered(rcode::NAME_ERROR, None, &[]), &empty()), Decision::AaaaAnswer);
+}
+
+#[test]
+fn a_records_and_their_signatures_are_stripped_and_the_chain_stays() {
+    let told = sections(&["w. 9 CNAME x.", "w. 9 RRSIG 5", "x. 60 A 192.0.2.1", "x. 60 RRSIG 1"]);
+    assert_eq!(strip_a(&told), Some(sections(&["w. 9 CNAME x.", "w. 9 RRSIG 5"])));
+    assert_eq!(strip_a(&sections(&["w. 9 CNAME x."])), None);
 }
 
 #[test]
 fn a_bogus_aaaa_answer_is_not_hidden_behind_synthesis() {
     let bogus =
         |ede| Outcome::Answered(Answered { rcode: rcode::SERVER_FAILURE, ede: Some(ede), ..Answered::default() });
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let with_a = a(&["x. 60 A 192.0.2.1"]);
-    assert_eq!(decide(&policy, &bogus(6), &with_a), Decision::AaaaAnswer);
+    assert_eq!(decide(standard(&view), &bogus(6), &with_a), Decision::AaaaAnswer);
     // 22 speaks of the name's servers, not of its signatures.
-    assert!(matches!(decide(&policy, &bogus(22), &with_a), Decision::Synthesised(_)));
+    assert!(matches!(decide(standard(&view), &bogus(22), &with_a), Decision::Synthesised(_)));
 }
 
 #[test]
 fn the_ttl_is_the_lower_of_a_and_soa_and_at_most_600_without_soa() {
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let without_soa = answered(rcode::NO_ERROR, None, &[]);
     for (a_ttl, aaaa, expected) in [
         (900, empty(), 300),
         (60, empty(), 60),
         (900, without_soa.clone(), 600),
         (60, without_soa, 60),
-        (900, Outcome::Unanswered, 600),
+        (900, Outcome::Unanswered(22), 600),
         (0, empty(), 0),
     ] {
-        let records = synthesised(&policy, &aaaa, &a(&[&format!("x. {a_ttl} A 192.0.2.1")]));
+        let records = synthesised(&view, &aaaa, &a(&[&format!("x. {a_ttl} A 192.0.2.1")]));
         assert_eq!(records[0].ttl, expected);
     }
 }
 
 #[test]
 fn chains_stay_in_order_and_signatures_over_a_records_go() {
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let chain =
         ["example. 50 DNAME other.", "w.example. 0 CNAME w.other.", "w.example. 0 RRSIG 5", "w.other. 70 CNAME x."];
     let a_side = [&chain[..], &["x. 60 A 192.0.2.1", "x. 60 A 192.0.2.2", "x. 60 RRSIG 1"]].concat();
     let expected = [&chain[..], &["x. 60 AAAA 2001:db8:64::c000:201", "x. 60 AAAA 2001:db8:64::c000:202"]].concat();
-    assert_eq!(synthesised(&policy, &empty(), &a(&a_side)), records(&expected));
+    assert_eq!(synthesised(&view, &empty(), &a(&a_side)), records(&expected));
 }
 
 #[test]
 fn authority_and_additional_come_unchanged_from_the_a_answer() {
-    let policy = policy(&[NSP], WellKnownPolicy::Strict);
+    let view = view(&[NSP], WellKnownPolicy::Strict);
     let a_sections = Sections {
         answers: records(&["x. 60 A 192.0.2.1"]),
         authorities: records(&["x. 60 SOA 1"]),
         additionals: records(&["y. 60 A 192.0.2.2"]),
     };
     let a = Outcome::Answered(Answered { sections: a_sections.clone(), ..Answered::default() });
-    let Decision::Synthesised(told) = decide(&policy, &empty(), &a) else { panic!("no synthesis") };
+    let Decision::Synthesised(told) = decide(standard(&view), &empty(), &a) else { panic!("no synthesis") };
     assert_eq!((told.authorities, told.additionals), (a_sections.authorities, a_sections.additionals));
 }
 
@@ -167,7 +197,7 @@ fn authority_and_additional_come_unchanged_from_the_a_answer() {
 fn the_well_known_prefix_is_for_global_addresses_and_ipv4only_arpa() {
     let told = |well_known, prefixes: &[&str], address: &str| -> Vec<String> {
         let a = a(&[&format!("x. 60 A {address}")]);
-        let decision = decide(&policy(prefixes, well_known), &empty(), &a);
+        let decision = decide(standard(&view(prefixes, well_known)), &empty(), &a);
         let Decision::Synthesised(sections) = decision else {
             assert_eq!(decision, Decision::AaaaAnswer);
             return vec![];
@@ -198,7 +228,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     ];
     let answered = (0..24_u16, any::<Option<u16>>(), any::<Option<u32>>(), prop::collection::vec(record, 0..6));
     prop_oneof![
-        1 => Just(Outcome::Unanswered),
+        1 => Just(Outcome::Unanswered(22)),
         9 => answered.prop_map(|(rcode, ede, negative_ttl, answers)| {
             // Half of the codes are NOERROR.
             let rcode = rcode.saturating_sub(12);
@@ -213,11 +243,11 @@ proptest! {
     fn whatever_is_known_no_rule_is_broken(aaaa in any_outcome(), a in any_outcome(), which in 0..6_usize) {
         let length = Pref64::LENGTHS[which];
         let prefix = Pref64::new(ipnet::Ipv6Net::new_assert("2001:db8::".parse().unwrap(), length)).unwrap();
-        let policy = Policy::new(vec![prefix], WellKnownPolicy::Strict, vec![DEFAULT_EXCLUSION]);
-        let decision = decide(&policy, &aaaa, &a);
+        let view = Policy::new(vec![prefix], WellKnownPolicy::Strict, vec![DEFAULT_EXCLUSION]).general().clone();
+        let decision = decide(standard(&view), &aaaa, &a);
         // What the AAAA side settles alone, the A side does not change.
-        if judge(&policy, &aaaa) != Judgement::Empty {
-            prop_assert_eq!(&decision, &decide(&policy, &aaaa, &Outcome::Unanswered));
+        if judge(standard(&view), &aaaa) != Judgement::Empty {
+            prop_assert_eq!(&decision, &decide(standard(&view), &aaaa, &Outcome::Unanswered(22)));
         }
         match decision {
             Decision::Synthesised(told) => {
@@ -230,16 +260,16 @@ proptest! {
                 prop_assert!(told.answers.iter().all(|record| a_address(record).is_none() && !covers(record, code::A)));
             }
             Decision::Filtered(told) => {
-                prop_assert!(told.answers.iter().filter_map(aaaa_address).all(|address| !policy.excludes(address)));
+                prop_assert!(told.answers.iter().filter_map(aaaa_address).all(|address| !view.excludes(address)));
             }
             Decision::AaaaAnswer => {
                 let Outcome::Answered(aaaa) = aaaa else { panic!("an answer that nobody gave") };
                 if aaaa.rcode == rcode::NO_ERROR {
-                    prop_assert!(aaaa.sections.answers.iter().filter_map(aaaa_address).all(|address| !policy.excludes(address)));
+                    prop_assert!(aaaa.sections.answers.iter().filter_map(aaaa_address).all(|address| !view.excludes(address)));
                 }
             }
-            Decision::AError(rcode, _) => prop_assert_ne!(rcode, rcode::NO_ERROR),
-            Decision::Unanswered => prop_assert!(aaaa == Outcome::Unanswered || a == Outcome::Unanswered),
+            Decision::AError(a) => prop_assert_ne!(a.rcode, rcode::NO_ERROR),
+            Decision::Unanswered(_) => prop_assert!(aaaa == Outcome::Unanswered(22) || a == Outcome::Unanswered(22)),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::stats::Stats;
-use crate::wire::{Ask, EDNS_PAYLOAD, Malformed, Reply, code, flag, rcode};
+use crate::wire::{Ask, EDNS_PAYLOAD, Malformed, Reply, code, ede, flag, rcode};
 
 /// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
 const DATAGRAM: usize = 4096;
@@ -31,6 +31,16 @@ pub(super) enum Failure {
     AfterUdp,
     /// No socket could be opened here, which says nothing about the upstream.
     Local,
+}
+
+impl Failure {
+    /// The extended error that says so (RFC 8914 §4.23, §4.24).
+    pub(super) const fn ede(self) -> u16 {
+        match self {
+            Self::Timeout | Self::Unreachable => ede::NO_REACHABLE_AUTHORITY,
+            Self::Unreadable | Self::AfterUdp | Self::Local => ede::NETWORK_ERROR,
+        }
+    }
 }
 
 /// How to ask one upstream.

@@ -18,10 +18,6 @@ use exchange::{Exchange, Failure};
 use health::{Change, Health};
 use probe::Marker;
 
-/// No upstream gave an answer in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered;
-
 /// The upstreams, and what is known of their health.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
@@ -54,9 +50,13 @@ impl Forwarder {
     ///
     /// An upstream that answers with a failure is not asked again, but others are: the failure is the answer only if
     /// nobody does better.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: &Ask, deadline: Instant) -> Result<Reply, Unanswered> {
+    ///
+    /// # Errors
+    /// No upstream gave an answer in time; the extended error says why.
+    pub(crate) async fn ask(self: &Arc<Self>, ask: &Ask, deadline: Instant) -> Result<Reply, u16> {
         let mut candidates = self.candidates();
         let mut unhelpful = None;
+        let mut error = ede::NO_REACHABLE_AUTHORITY;
         let mut next = 0;
         for _ in 0..self.attempts {
             if candidates.is_empty() || Instant::now() >= deadline {
@@ -69,10 +69,13 @@ impl Forwarder {
                     unhelpful = Some(reply);
                     candidates.remove(next);
                 }
-                Err(_) => next += 1,
+                Err(failure) => {
+                    next += 1;
+                    error = failure.ede();
+                }
             }
         }
-        unhelpful.ok_or(Unanswered)
+        unhelpful.ok_or(error)
     }
 
     /// Asks every upstream once whether it leads back to us; what it finds shows in the log and in who is asked.

@@ -74,6 +74,11 @@ impl Message {
         Self { authoritative: true, ..self }
     }
 
+    /// The same with another response code.
+    pub(crate) fn with_rcode(self, rcode: u16) -> Self {
+        Self { rcode, ..self }
+    }
+
     pub(crate) const fn rcode(&self) -> u16 {
         self.rcode
     }

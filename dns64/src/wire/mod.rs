@@ -61,8 +61,10 @@ pub(crate) mod flag {
 /// The option that carries an extended error, and its codes that we send or read (RFC 8914 §2, §4).
 pub(crate) mod ede {
     pub(crate) const OPTION: u16 = 15;
+    pub(crate) const FILTERED: u16 = 17;
     pub(crate) const PROHIBITED: u16 = 18;
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
+    pub(crate) const NETWORK_ERROR: u16 = 23;
     pub(crate) const SYNTHESIZED: u16 = 29;
 
     /// Whether a code says that DNSSEC validation failed, as opposed to the name's servers.

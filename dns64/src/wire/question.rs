@@ -39,6 +39,11 @@ impl Question {
         &self.bytes
     }
 
+    /// The name in wire form, with the asker's letter case.
+    pub(crate) fn name_bytes(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len() - 4]
+    }
+
     /// The type asked for.
     pub(crate) fn kind(&self) -> u16 {
         self.word_from_end(4)
@@ -50,7 +55,7 @@ impl Question {
 
     /// Whether the name ends in `arpa`: a cheap test before a closer look.
     pub(crate) fn is_under_arpa(&self) -> bool {
-        let name = &self.bytes[..self.bytes.len() - 4];
+        let name = self.name_bytes();
         name.len() >= 6 && name[name.len() - 6..].eq_ignore_ascii_case(b"\x04arpa\x00")
     }
 

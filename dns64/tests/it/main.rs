@@ -8,6 +8,7 @@ mod failures;
 mod fronts;
 mod local;
 mod passing;
+mod policy;
 mod synthesis;
 mod upstream;
 mod upstreams;
