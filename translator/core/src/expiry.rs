@@ -78,8 +78,9 @@ impl Batch<'_> {
     fn send_to_ipv4_host(&mut self, packet: &mut PacketBuf<'_>) {
         let destination = packet.bytes().get(16..20).and_then(|octets| octets.first_chunk::<4>()).copied();
         let inside = destination.is_some_and(|octets| self.translator.pool.index_of(octets.into()).is_some());
-        let outcome = if inside { self.four_to_six(packet, true) } else { Ok(Passed::Translated) };
-        self.spill(packet, outcome);
+        if !inside || matches!(self.four_to_six(packet, true), Ok(Passed::Translated)) {
+            self.worker.spill.push(&[packet.bytes()], packet.offload);
+        }
     }
 
     /// Puts a packet that was translated outside of the caller's buffer into the spill, or counts why it was not.

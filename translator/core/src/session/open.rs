@@ -150,7 +150,7 @@ impl Shard {
         let (Some(index), Some(limit)) = (subscriber, context.policy.limits.new_mappings_per_second) else {
             return Ok(());
         };
-        let second = u32::try_from(context.now.as_millis() / 1000).unwrap_or(u32::MAX);
+        let second = second(context);
         let entry = &mut self.subscribers[index];
         if entry.second != second {
             (entry.second, entry.opened) = (second, 0);
@@ -240,7 +240,7 @@ impl Shard {
         protocol: Protocol,
         internal: (Ipv6Addr, u16),
     ) -> u32 {
-        let subscriber = plan.subscriber.unwrap_or_else(|| self.insert_subscriber(plan.prefix, plan.external.address));
+        let subscriber = plan.subscriber.unwrap_or_else(|| self.insert_subscriber(context, &plan));
         self.subscribers[subscriber].mappings += 1;
         let index = self.mappings.insert(Mapping {
             internal: internal.0,
@@ -267,9 +267,17 @@ impl Shard {
         index
     }
 
-    fn insert_subscriber(&mut self, prefix: u128, address: AddressIndex) -> u32 {
-        let index =
-            self.subscribers.insert(Subscriber { prefix, mappings: 0, sessions: 0, address, second: 0, opened: 0 });
+    fn insert_subscriber(&mut self, context: &Context<'_>, plan: &Plan) -> u32 {
+        let prefix = plan.prefix;
+        let index = self.subscribers.insert(Subscriber {
+            prefix,
+            mappings: 0,
+            sessions: 0,
+            address: plan.external.address,
+            second: second(context),
+            // The mapping that it is made for counts against its pace, unless nobody opened it.
+            opened: u32::from(plan.kind != MappingKind::Static),
+        });
         let Self { by_prefix, subscribers, keys, .. } = self;
         by_prefix.insert_unique(keys.subscriber(prefix), index, |&index| keys.subscriber(subscribers[index].prefix));
         index
@@ -321,6 +329,11 @@ impl Shard {
         self.report(context, mapping, EventKind::SessionCreated, Some((remote, remote_port)));
         index
     }
+}
+
+/// The second that it is, for the pace of subscribers.
+fn second(context: &Context<'_>) -> u32 {
+    u32::try_from(context.now.as_millis() / 1000).unwrap_or(u32::MAX)
 }
 
 /// Whether a packet may start a session.
