@@ -102,6 +102,13 @@ pub(crate) struct Subscriber {
     pub(crate) opened: u32,
 }
 
+impl Subscriber {
+    /// How many mappings it has opened in a second that is no earlier one.
+    pub(crate) const fn opened_in(&self, second: u32) -> u32 {
+        if self.second == second { self.opened } else { 0 }
+    }
+}
+
 impl Session {
     /// What a removed entry, which waits for reuse, has as its mapping.
     pub(crate) const REMOVED: u32 = u32::MAX;

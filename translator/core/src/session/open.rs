@@ -145,21 +145,14 @@ impl Shard {
         }
     }
 
-    /// Counts a new mapping against what a subscriber may open in a second (RFC 6888 REQ-4 c).
-    fn pace(&mut self, context: &Context<'_>, subscriber: Option<u32>) -> Result<(), DropReason> {
-        let (Some(index), Some(limit)) = (subscriber, context.policy.limits.new_mappings_per_second) else {
-            return Ok(());
-        };
-        let second = second(context);
-        let entry = &mut self.subscribers[index];
-        if entry.second != second {
-            (entry.second, entry.opened) = (second, 0);
+    /// Whether a subscriber may open one more mapping in this second (RFC 6888 REQ-4 c).
+    fn pace(&self, context: &Context<'_>, subscriber: Option<u32>) -> Result<(), DropReason> {
+        match (subscriber, context.policy.limits.new_mappings_per_second) {
+            (Some(index), Some(limit)) if self.subscribers[index].opened_in(second(context)) >= limit => {
+                Err(DropReason::SubscriberLimit)
+            }
+            _ => Ok(()),
         }
-        if entry.opened >= limit {
-            return Err(DropReason::SubscriberLimit);
-        }
-        entry.opened += 1;
-        Ok(())
     }
 
     /// A port that policy lets the subscriber have: on the address it has already, or on another where it may.
@@ -240,8 +233,13 @@ impl Shard {
         protocol: Protocol,
         internal: (Ipv6Addr, u16),
     ) -> u32 {
-        let subscriber = plan.subscriber.unwrap_or_else(|| self.insert_subscriber(context, &plan));
-        self.subscribers[subscriber].mappings += 1;
+        let subscriber = plan.subscriber.unwrap_or_else(|| self.insert_subscriber(plan.prefix, plan.external.address));
+        let entry = &mut self.subscribers[subscriber];
+        entry.mappings += 1;
+        // What the configuration asks for is nobody's haste.
+        if plan.kind != MappingKind::Static {
+            (entry.opened, entry.second) = (entry.opened_in(second(context)) + 1, second(context));
+        }
         let index = self.mappings.insert(Mapping {
             internal: internal.0,
             internal_port: internal.1,
@@ -267,17 +265,9 @@ impl Shard {
         index
     }
 
-    fn insert_subscriber(&mut self, context: &Context<'_>, plan: &Plan) -> u32 {
-        let prefix = plan.prefix;
-        let index = self.subscribers.insert(Subscriber {
-            prefix,
-            mappings: 0,
-            sessions: 0,
-            address: plan.external.address,
-            second: second(context),
-            // The mapping that it is made for counts against its pace, unless nobody opened it.
-            opened: u32::from(plan.kind != MappingKind::Static),
-        });
+    fn insert_subscriber(&mut self, prefix: u128, address: AddressIndex) -> u32 {
+        let index =
+            self.subscribers.insert(Subscriber { prefix, mappings: 0, sessions: 0, address, second: 0, opened: 0 });
         let Self { by_prefix, subscribers, keys, .. } = self;
         by_prefix.insert_unique(keys.subscriber(prefix), index, |&index| keys.subscriber(subscribers[index].prefix));
         index
