@@ -1,1 +1,4 @@
-//! TODO
+//! RFC 6146 §3.4: fragments, in whatever order and shape they come.
+
+mod bounds;
+mod orders;
