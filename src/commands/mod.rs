@@ -1,11 +1,15 @@
 //! What each command does.
 
 mod check;
+mod query;
+mod status;
+mod table;
 mod version;
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 
 use crate::cli::Command;
+use crate::daemon;
 
 /// Does what the command line says.
 ///
@@ -13,17 +17,36 @@ use crate::cli::Command;
 /// One message for the user.
 pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Run(args) => daemon::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Status(args) => query::status(&args),
+        Command::Sessions(args) => query::sessions(&args),
+        Command::Mappings(args) => query::mappings(&args),
         Command::Version(args) => version::version(&args),
-        _ => anyhow::bail!("not there yet"),
     }
 }
 
-/// Writes to standard output. A reader that has gone away, as in `nat64 sessions | head`, is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+/// Standard output. A reader that goes away, as in `nat64 sessions | head`, is no error.
+struct Output {
+    out: BufWriter<Stdout>,
+}
+
+impl Output {
+    fn new() -> Self {
+        Self { out: BufWriter::with_capacity(64 << 10, io::stdout()) }
     }
+
+    /// Writes and returns whether somebody still reads.
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    Output::new().write(text.as_bytes()).map(|_| ())
 }

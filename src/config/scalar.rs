@@ -18,11 +18,6 @@ impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
         Self(value)
     }
 
-    /// The number.
-    pub(crate) const fn value(self) -> u64 {
-        self.0
-    }
-
     /// The number in a type that `MAX` fits.
     pub(crate) fn to<T: TryFrom<u64>>(self) -> T {
         T::try_from(self.0).unwrap_or_else(|_| unreachable!("{MAX} fits the type"))

@@ -174,7 +174,8 @@ impl Host {
     }
 
     async fn refuse_taken(&self, net: IpNet, index: u32) -> Result<(), NetError> {
-        let route = self.netlink.route_to(net.network()).await.map_err(cannot(format!("look up the route to {net}")))?;
+        let route =
+            self.netlink.route_to(net.network()).await.map_err(cannot(format!("look up the route to {net}")))?;
         match route {
             Some(route) if route.net == net && route.output != Some(index) => {
                 let links = self.links().await?;
@@ -194,7 +195,8 @@ impl Host {
             warn!(%address, "this pool address is a connected subnet's first or last and can receive nothing; remove it");
         }
         let mut interfaces: Vec<&str> = Vec::new();
-        for (link, address) in found.wanted.iter().filter(|(link, address)| !existing.contains(&(link.index, *address))) {
+        for (link, address) in found.wanted.iter().filter(|(link, address)| !existing.contains(&(link.index, *address)))
+        {
             if !interfaces.contains(&link.name.as_str()) {
                 interfaces.push(&link.name);
                 self.plan_prompt_answers(&link.name, changes)?;
@@ -217,8 +219,7 @@ impl Host {
 impl Network {
     /// Addresses of this host that ICMP errors can come from.
     pub(crate) async fn sources(&self, device: &str, index: u32) -> Result<Sources, NetError> {
-        let addresses =
-            self.host.netlink.addresses().await.map_err(cannot("list the addresses of this host"))?;
+        let addresses = self.host.netlink.addresses().await.map_err(cannot("list the addresses of this host"))?;
         let source4 = if self.accepts_local_source(device)? { source::source4(&addresses, index) } else { None };
         Ok(Sources { source6: source::source6(&addresses, index), source4 })
     }
@@ -289,9 +290,11 @@ impl Network {
             (format!("net/ipv6/conf/{name}/addr_gen_mode"), "1"),
             (format!("net/ipv6/conf/{name}/router_solicitations"), "0"),
             (format!("net/ipv6/conf/{name}/accept_ra"), "0"),
+            // For IPv6, forwarding is a matter of the whole host. Of an interface it says whether it is a router's, which
+            // would report its multicast groups to the translator.
+            (format!("net/ipv6/conf/{name}/forwarding"), "0"),
         ];
         let forwarding = [
-            (format!("net/ipv6/conf/{name}/forwarding"), "1"),
             (format!("net/ipv4/conf/{name}/forwarding"), "1"),
             // The translator's own ICMP errors come out of the device with an address of this host as source.
             (format!("net/ipv4/conf/{name}/accept_local"), "1"),

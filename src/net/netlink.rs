@@ -1,17 +1,17 @@
 //! Links, addresses, routes and proxied neighbours, asked and set over rtnetlink.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteScope};
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use rustix::io::Errno;
 
@@ -72,7 +72,11 @@ impl NetlinkError {
 
 impl From<rtnetlink::Error> for NetlinkError {
     fn from(error: rtnetlink::Error) -> Self {
-        if let rtnetlink::Error::NetlinkError(message) = &error { Self::Kernel(message.to_io()) } else { Self::Other(error) }
+        if let rtnetlink::Error::NetlinkError(message) = &error {
+            Self::Kernel(message.to_io())
+        } else {
+            Self::Other(error)
+        }
     }
 }
 
@@ -118,7 +122,13 @@ impl Netlink {
         match self.0.route().get(builder.build()).execute().try_next().await.map_err(NetlinkError::from) {
             Ok(message) => Ok(message.as_ref().and_then(route)),
             // Nothing matches, or what matches is an "unreachable" or "blackhole" route.
-            Err(error) if [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::INVAL, Errno::ACCESS].iter().any(|e| error.is(*e)) => Ok(None),
+            Err(error)
+                if [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::INVAL, Errno::ACCESS]
+                    .iter()
+                    .any(|e| error.is(*e)) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -131,7 +141,7 @@ impl Netlink {
                 .output_interface(index)
                 .scope(RouteScope::Link)
                 .build(),
-            IpNet::V6(net) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
                 .destination_prefix(net.addr(), net.prefix_len())
                 .output_interface(index)
                 .build(),
@@ -142,15 +152,7 @@ impl Netlink {
     /// The IPv4 addresses that interfaces answer ARP for on behalf of others.
     pub(crate) async fn proxies(&self) -> Result<Vec<(u32, Ipv4Addr)>, NetlinkError> {
         let request = self.0.neighbours().get().set_address_family(AddressFamily::Inet).proxies();
-        let messages: Vec<_> = request.execute().try_collect().await?;
-        let proxy = |message: &rtnetlink::packet_route::neighbour::NeighbourMessage| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                    Some((message.header.ifindex, *address))
-                }
-                _ => None,
-            })
-        };
+        let messages: Vec<NeighbourMessage> = request.execute().try_collect().await?;
         Ok(messages.iter().filter_map(proxy).collect())
     }
 
@@ -162,13 +164,21 @@ impl Netlink {
 
     /// Takes back [`Self::add_proxy`].
     pub(crate) async fn remove_proxy(&self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkError> {
-        let mut message = rtnetlink::packet_route::neighbour::NeighbourMessage::default();
+        let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.ifindex = index;
         message.header.flags = NeighbourFlags::Proxy;
         message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
         Ok(self.0.neighbours().del(message).execute().await?)
     }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes one matters")]
+fn proxy(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr)> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some((message.header.ifindex, *address)),
+        _ => None,
+    })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "of the dozens of attributes one matters")]
@@ -216,7 +226,7 @@ const fn widen(flags: AddressHeaderFlags) -> AddressFlags {
 #[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes two matter")]
 fn route(message: &RouteMessage) -> Option<Route> {
     let unspecified = match message.header.address_family {
-        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
     let (mut destination, mut output) = (unspecified, None);

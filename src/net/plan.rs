@@ -61,7 +61,8 @@ pub(crate) fn forwarding(sysctls: &Sysctls) -> Result<Vec<Change>, SysctlError> 
     if is_off(sysctls, "net/ipv6/conf/all/forwarding")? {
         for interface in sysctls.entries("net/ipv6/conf") {
             let key = format!("net/ipv6/conf/{interface}/accept_ra");
-            if interface != "all" && interface != "default" && sysctls.read(&key)?.as_deref() == Some("1") {
+            let hears_routers = !["all", "default", "lo"].contains(&interface.as_str());
+            if hears_routers && sysctls.read(&key)?.as_deref() == Some("1") {
                 changes.push(Change::Sysctl { key, from: "1".to_owned(), to: "2".to_owned() });
             }
         }

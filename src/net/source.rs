@@ -32,9 +32,9 @@ pub(crate) fn source4(addresses: &[Address], device: u32) -> Option<Ipv4Addr> {
 }
 
 fn usable(addresses: &[Address], device: u32) -> impl Iterator<Item = &Address> {
-    addresses.iter().filter(move |own| {
-        own.index != device && own.is_global && own.is_preferred && !own.address.is_loopback()
-    })
+    addresses
+        .iter()
+        .filter(move |own| own.index != device && own.is_global && own.is_preferred && !own.address.is_loopback())
 }
 
 /// fc00::/7 (RFC 4193).

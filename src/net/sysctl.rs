@@ -22,12 +22,11 @@ pub(crate) struct SysctlError {
 
 impl SysctlError {
     fn new(action: String, key: &str, source: io::Error) -> Self {
-        let hint = match source.kind() {
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                "; /proc/sys is not writable here, as in most containers: set it on the host or in the container's \
-                 runtime options"
-            }
-            _ => "",
+        let is_protected = matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
+        let hint = if is_protected {
+            "; /proc/sys is not writable here, as in most containers: set it on the host or in the container's runtime options"
+        } else {
+            ""
         };
         Self { action, name: name(key), source, hint }
     }
@@ -56,8 +55,7 @@ impl Sysctls {
 
     /// Sets a parameter.
     pub(crate) fn write(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        fs::write(self.root.join(key), value)
-            .map_err(|error| SysctlError::new(format!("write {value} to"), key, error))
+        fs::write(self.root.join(key), value).map_err(|error| SysctlError::new(format!("write {value} to"), key, error))
     }
 
     /// Sets a parameter unless it has the value already.
@@ -68,7 +66,8 @@ impl Sysctls {
     /// The names of the entries of a directory of the tree, such as the interfaces in `net/ipv6/conf`.
     pub(crate) fn entries(&self, directory: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root.join(directory)) else { return Vec::new() };
-        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         names
     }

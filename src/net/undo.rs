@@ -78,7 +78,9 @@ impl Record {
             let text = fs::read(&path).map_err(|problem| error(&path, problem))?;
             match serde_json::from_slice(&text) {
                 Ok(record) => records.push(record),
-                Err(problem) => warn!(path = %path.display(), error = %problem, "ignoring an undo record that cannot be read"),
+                Err(problem) => {
+                    warn!(path = %path.display(), error = %problem, "ignoring an undo record that cannot be read")
+                }
             }
         }
         Ok(records)

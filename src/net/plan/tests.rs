@@ -47,7 +47,10 @@ fn kept(key: &str, value: &str) -> Change {
 fn a_pool_becomes_the_fewest_cidrs() {
     assert_eq!(nets(&[range("192.0.2.1", "192.0.2.1")]), ["192.0.2.1/32"]);
     assert_eq!(nets(&[range("192.0.2.0", "192.0.2.127"), range("192.0.2.128", "192.0.2.255")]), ["192.0.2.0/24"]);
-    assert_eq!(nets(&[range("192.0.2.1", "192.0.2.6")]), ["192.0.2.1/32", "192.0.2.2/31", "192.0.2.4/31", "192.0.2.6/32"]);
+    assert_eq!(
+        nets(&[range("192.0.2.1", "192.0.2.6")]),
+        ["192.0.2.1/32", "192.0.2.2/31", "192.0.2.4/31", "192.0.2.6/32"]
+    );
 }
 
 #[test]
@@ -62,11 +65,7 @@ fn an_address_in_two_entries_is_routed_once() {
 fn a_host_that_forwards_already_is_left_alone() {
     let tree = Tree::new(
         "forwards",
-        &[
-            ("net/ipv6/conf/all/forwarding", "1"),
-            ("net/ipv6/conf/eth0/accept_ra", "1"),
-            ("net/ipv4/ip_forward", "1"),
-        ],
+        &[("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/conf/eth0/accept_ra", "1"), ("net/ipv4/ip_forward", "1")],
     );
 
     assert_eq!(forwarding(&tree.sysctls()).unwrap(), []);
@@ -87,8 +86,7 @@ fn router_advertisements_are_kept_before_forwarding_is_switched_on() {
         ],
     );
 
-    let expected =
-        [set("net/ipv6/conf/eth0/accept_ra", "1", "2"), set("net/ipv6/conf/all/forwarding", "0", "1")];
+    let expected = [set("net/ipv6/conf/eth0/accept_ra", "1", "2"), set("net/ipv6/conf/all/forwarding", "0", "1")];
     assert_eq!(forwarding(&tree.sysctls()).unwrap(), expected);
 }
 

@@ -1,0 +1,252 @@
+//! `nat64 status` for people: one screen.
+
+use std::fmt::Write;
+
+use nat64_core::{DropReason, Protocol};
+
+use super::table::{bytes, count, duration};
+use crate::control::api::{ByProtocol, Dns64Status, PoolRange, Status, Traffic, TranslatorStatus};
+
+/// The screen.
+pub(super) fn render(status: &Status) -> String {
+    let mut screen = Screen::default();
+    let up = duration(status.uptime_seconds);
+    screen.line("nat64", format!("{}, process {}, up {up}", status.version, status.pid));
+    screen.line("prefix", status.pref64.join(", "));
+    match &status.translator {
+        Some(translator) => screen.translator(translator),
+        None => screen.line("translator", "off"),
+    }
+    match &status.dns64 {
+        Some(dns64) => screen.dns64(dns64),
+        None => screen.line("DNS64", "off"),
+    }
+    screen.0
+}
+
+#[derive(Default)]
+struct Screen(String);
+
+impl Screen {
+    /// A line with a label, or one that goes on with the label above it.
+    fn line(&mut self, label: &str, text: impl AsRef<str>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{label:<12}{}", text.as_ref());
+    }
+
+    fn translator(&mut self, status: &TranslatorStatus) {
+        let device = &status.device;
+        let queues = plural(device.queues as u64, "queue", "queues");
+        self.line("device", format!("{}, MTU {}, {queues}, offloads: {}", device.name, device.mtu, device.offloads));
+        self.errors(status);
+        self.pool(status);
+        self.line("", format!("{:>12}{:>12}{:>12}", "TCP", "UDP", "ICMP"));
+        self.row("sessions", &status.sessions.all().map(|n| count(n.into())), limit(status.sessions_limit));
+        self.row("mappings", &status.mappings.all().map(|n| count(n.into())), limit(status.mappings_limit));
+        for (label, traffic) in [("6 to 4", &status.six_to_four), ("4 to 6", &status.four_to_six)] {
+            self.row(label, &traffic.all().map(|one| count(one.packets)), "packets".to_owned());
+            self.row("", &traffic.all().map(|one| bytes(one.bytes)), total(traffic));
+        }
+        let (hairpinned, held, refused) = (count(status.hairpinned), count(status.held), count(status.refused));
+        self.line("packets", format!("{hairpinned} hairpinned, {held} held, {refused} errors and resets of our own"));
+        self.drops(status);
+    }
+
+    fn errors(&mut self, status: &TranslatorStatus) {
+        let device = &status.device;
+        if device.read_errors + device.write_errors > 0 {
+            let (reads, writes) = (count(device.read_errors), count(device.write_errors));
+            self.line("", format!("{reads} packets could not be read, {writes} could not be written"));
+        }
+    }
+
+    fn pool(&mut self, status: &TranslatorStatus) {
+        const SHOWN: usize = 8;
+        let pool = &status.pool;
+        let mut ranges: Vec<String> = pool.ranges.iter().take(SHOWN).map(range).collect();
+        if pool.ranges.len() > SHOWN {
+            ranges.push(format!("and {} more", pool.ranges.len() - SHOWN));
+        }
+        self.line("pool", ranges.join(", "));
+        let taken = Protocol::ALL.iter().zip(pool.ports_taken.all());
+        let taken: Vec<String> =
+            taken.map(|(protocol, ports)| format!("{} {}", count(ports), protocol.name())).collect();
+        let addresses = plural(pool.addresses.into(), "address", "addresses");
+        self.line("", format!("{addresses}, {} ports; taken: {}", count(pool.ports), taken.join(", ")));
+    }
+
+    fn row(&mut self, label: &str, [tcp, udp, icmp]: &[String; 3], note: String) {
+        self.line(label, format!("{tcp:>12}{udp:>12}{icmp:>12}  {note}"));
+    }
+
+    fn drops(&mut self, status: &TranslatorStatus) {
+        let mut drops: Vec<(&str, u64)> = status.dropped.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+        drops.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+        let mut label = "dropped";
+        if drops.is_empty() {
+            self.line(label, "nothing");
+        }
+        for (name, number) in drops {
+            let reason = DropReason::ALL.iter().find(|reason| reason.name() == name);
+            let meaning = reason.map_or("", |reason| first_sentence(reason.meaning()));
+            self.line(label, format!("{:>12}  {name}: {meaning}", count(number)));
+            label = "";
+        }
+    }
+
+    fn dns64(&mut self, status: &Dns64Status) {
+        let list =
+            |sockets: &[std::net::SocketAddr]| sockets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let of = |name: &str| count(status.counters.get(name).copied().unwrap_or(0));
+        self.line("DNS64", format!("{}, asks {}", list(&status.listen), list(&status.upstreams)));
+        self.line(
+            "  queries",
+            format!(
+                "{} UDP, {} TCP, {} malformed, {} dropped",
+                of("queries_udp"),
+                of("queries_tcp"),
+                of("malformed"),
+                of("dropped_overload")
+            ),
+        );
+        let (synthesised, native, passed) = (of("answers_synthesised"), of("answers_native"), of("answers_passed"));
+        self.line(
+            "  answers",
+            format!(
+                "{synthesised} synthesised, {native} native AAAA, {passed} passed on, {} local, {} refused, {} failed",
+                of("answers_local"),
+                of("answers_refused"),
+                of("answers_servfail")
+            ),
+        );
+        let size = bytes(status.counters.get("cache_bytes").copied().unwrap_or(0));
+        self.line(
+            "  cache",
+            format!(
+                "{} entries ({size}), {} hits, {} misses",
+                of("cache_entries"),
+                of("cache_hits"),
+                of("cache_misses")
+            ),
+        );
+        self.line(
+            "  upstreams",
+            format!(
+                "{} UDP, {} TCP, {} timeouts, {} failures",
+                of("upstream_udp"),
+                of("upstream_tcp"),
+                of("upstream_timeouts"),
+                of("upstream_failures")
+            ),
+        );
+    }
+}
+
+fn plural(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+fn limit(most: u32) -> String {
+    format!("of {}", count(most.into()))
+}
+
+fn total(traffic: &ByProtocol<Traffic>) -> String {
+    format!("{} in all", bytes(traffic.all().iter().map(|one| one.bytes).sum()))
+}
+
+fn range(range: &PoolRange) -> String {
+    let addresses =
+        if range.first == range.last { range.first.to_string() } else { format!("{}-{}", range.first, range.last) };
+    match (range.first_port, range.last_port) {
+        (1, u16::MAX) => addresses,
+        (first, last) => format!("{addresses} ports {first}-{last}"),
+    }
+}
+
+fn first_sentence(text: &str) -> &str {
+    text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::{DeviceStatus, PoolStatus};
+
+    fn busy() -> Status {
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 4242,
+            uptime_seconds: 93_784,
+            pref64: vec!["64:ff9b::/96".to_owned()],
+            translator: Some(TranslatorStatus {
+                device: DeviceStatus {
+                    name: "nat64".to_owned(),
+                    mtu: 65535,
+                    queues: 4,
+                    offloads: "checksum, tso, uso".to_owned(),
+                    read_errors: 0,
+                    write_errors: 3,
+                },
+                pool: PoolStatus {
+                    ranges: vec![
+                        PoolRange {
+                            first: "192.0.2.1".parse().unwrap(),
+                            last: "192.0.2.1".parse().unwrap(),
+                            first_port: 1,
+                            last_port: 65535,
+                        },
+                        PoolRange {
+                            first: "198.51.100.0".parse().unwrap(),
+                            last: "198.51.100.15".parse().unwrap(),
+                            first_port: 20000,
+                            last_port: 29999,
+                        },
+                    ],
+                    addresses: 17,
+                    ports: 225_535,
+                    ports_taken: ByProtocol::new([812, 95, 2]),
+                },
+                sessions: ByProtocol::new([1204, 310, 2]),
+                sessions_limit: 1_000_000,
+                mappings: ByProtocol::new([812, 95, 2]),
+                mappings_limit: 1_000_000,
+                six_to_four: ByProtocol::new([
+                    traffic(1_200_000, 90 << 20),
+                    traffic(10_000, 5 << 20),
+                    traffic(20, 2000),
+                ]),
+                four_to_six: ByProtocol::new([traffic(3_400_000, 4 << 30), traffic(9000, 6 << 20), traffic(20, 2000)]),
+                hairpinned: 0,
+                held: 12,
+                refused: 40,
+                dropped: [("no-mapping".to_owned(), 1234), ("not-our-prefix".to_owned(), 2)].into(),
+            }),
+            dns64: Some(Dns64Status {
+                listen: vec!["[::]:53".parse().unwrap()],
+                upstreams: vec!["192.0.2.53:53".parse().unwrap()],
+                counters: [("queries_udp".to_owned(), 4321), ("answers_synthesised".to_owned(), 2000)].into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn everything_fits_one_screen() {
+        let text = render(&busy());
+
+        assert!(text.lines().count() <= 24, "{text}");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_half_that_is_off_is_named() {
+        let idle = Status { translator: None, dns64: None, ..busy() };
+
+        insta::assert_snapshot!(render(&idle), @"
+        nat64       0.1.0, process 4242, up 1d02h
+        prefix      64:ff9b::/96
+        translator  off
+        DNS64       off
+        ");
+    }
+}

@@ -1,0 +1,208 @@
+//! The types of the control API, which `--json` prints too. Names and meanings are stable.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nat64_core::event;
+use serde::{Deserialize, Serialize};
+
+/// What the daemon does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The daemon's version.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Seconds since it became ready.
+    pub(crate) uptime_seconds: u64,
+    /// Translation prefixes.
+    pub(crate) pref64: Vec<String>,
+    /// The translator, unless it is off.
+    pub(crate) translator: Option<TranslatorStatus>,
+    /// The DNS64 server, unless it is off.
+    pub(crate) dns64: Option<Dns64Status>,
+}
+
+/// What the translator does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TranslatorStatus {
+    /// The network device.
+    pub(crate) device: DeviceStatus,
+    /// The IPv4 addresses.
+    pub(crate) pool: PoolStatus,
+    /// Sessions now.
+    pub(crate) sessions: ByProtocol<u32>,
+    /// Sessions at most.
+    pub(crate) sessions_limit: u32,
+    /// Mappings now.
+    pub(crate) mappings: ByProtocol<u32>,
+    /// Mappings at most.
+    pub(crate) mappings_limit: u32,
+    /// Translated from IPv6 to IPv4 since the start; super-packets count as their segments.
+    pub(crate) six_to_four: ByProtocol<Traffic>,
+    /// Translated from IPv4 to IPv6 since the start.
+    pub(crate) four_to_six: ByProtocol<Traffic>,
+    /// Packets translated twice, between hosts behind this translator.
+    pub(crate) hairpinned: u64,
+    /// Packets kept for later: fragments and stored SYNs.
+    pub(crate) held: u64,
+    /// ICMP errors and resets of our own.
+    pub(crate) refused: u64,
+    /// Packets dropped, by the name of the reason; reasons that did not occur are left out.
+    pub(crate) dropped: BTreeMap<String, u64>,
+}
+
+/// The network device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its MTU in bytes.
+    pub(crate) mtu: u16,
+    /// Its queues, each with a thread.
+    pub(crate) queues: usize,
+    /// Offloads in force, separated by commas, or `none`.
+    pub(crate) offloads: String,
+    /// Packets that could not be read from it.
+    pub(crate) read_errors: u64,
+    /// Packets that could not be written to it and are lost.
+    pub(crate) write_errors: u64,
+}
+
+/// The IPv4 addresses of the translator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PoolStatus {
+    /// Its ranges.
+    pub(crate) ranges: Vec<PoolRange>,
+    /// How many addresses they have.
+    pub(crate) addresses: u32,
+    /// Ports of all addresses, for each protocol.
+    pub(crate) ports: u64,
+    /// Of these taken or resting.
+    pub(crate) ports_taken: ByProtocol<u64>,
+}
+
+/// Consecutive addresses of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PoolRange {
+    /// The first address.
+    pub(crate) first: Ipv4Addr,
+    /// The last address.
+    pub(crate) last: Ipv4Addr,
+    /// The first port.
+    pub(crate) first_port: u16,
+    /// The last port.
+    pub(crate) last_port: u16,
+}
+
+/// What the DNS64 server does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dns64Status {
+    /// Where it answers.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Whom it asks.
+    pub(crate) upstreams: Vec<SocketAddr>,
+    /// What it counted since the start.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// One value for each protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ByProtocol<T> {
+    /// TCP.
+    pub(crate) tcp: T,
+    /// UDP.
+    pub(crate) udp: T,
+    /// ICMP echo.
+    pub(crate) icmp: T,
+}
+
+impl<T: Copy> ByProtocol<T> {
+    /// From values in the order of [`nat64_core::Protocol::ALL`].
+    pub(crate) const fn new([tcp, udp, icmp]: [T; 3]) -> Self {
+        Self { tcp, udp, icmp }
+    }
+
+    /// The values in the order of [`nat64_core::Protocol::ALL`].
+    pub(crate) const fn all(&self) -> [T; 3] {
+        [self.tcp, self.udp, self.icmp]
+    }
+}
+
+/// A count of packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// Packets.
+    pub(crate) packets: u64,
+    /// Bytes, IP headers included.
+    pub(crate) bytes: u64,
+}
+
+impl From<event::Traffic> for Traffic {
+    fn from(traffic: event::Traffic) -> Self {
+        Self { packets: traffic.packets, bytes: traffic.bytes }
+    }
+}
+
+/// An address and a port, or an identifier for ICMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Endpoint<A> {
+    /// The address.
+    pub(crate) address: A,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+impl<A> From<(A, u16)> for Endpoint<A> {
+    fn from((address, port): (A, u16)) -> Self {
+        Self { address, port }
+    }
+}
+
+impl<A: Into<IpAddr> + Copy> std::fmt::Display for Endpoint<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        SocketAddr::new(self.address.into(), self.port).fmt(f)
+    }
+}
+
+/// A session: someone inside talks to someone outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    /// `tcp`, `udp` or `icmp`.
+    pub(crate) protocol: String,
+    /// The host inside.
+    pub(crate) internal: Endpoint<Ipv6Addr>,
+    /// The pool address and port that stand for it outside.
+    pub(crate) external: Endpoint<Ipv4Addr>,
+    /// The host outside. For ICMP the port is 0.
+    pub(crate) remote: Endpoint<Ipv4Addr>,
+    /// The host outside as the one inside sees it.
+    pub(crate) remote6: Ipv6Addr,
+    /// The TCP state in the words of RFC 6146 §3.5.2; `ACTIVE` for UDP and ICMP.
+    pub(crate) state: String,
+    /// Seconds since it was made.
+    pub(crate) age_seconds: u64,
+    /// Seconds that it lives without a packet.
+    pub(crate) expires_in_seconds: u64,
+    /// From inside to outside.
+    pub(crate) outbound: Traffic,
+    /// From outside to inside.
+    pub(crate) inbound: Traffic,
+}
+
+/// A mapping (BIB entry): a pool address and port stand for someone inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mapping {
+    /// `tcp`, `udp` or `icmp`.
+    pub(crate) protocol: String,
+    /// The host inside.
+    pub(crate) internal: Endpoint<Ipv6Addr>,
+    /// The pool address and port.
+    pub(crate) external: Endpoint<Ipv4Addr>,
+    /// How many sessions it has.
+    pub(crate) sessions: u32,
+    /// Whether the configuration asks for it.
+    pub(crate) fixed: bool,
+    /// Seconds since it was made.
+    pub(crate) age_seconds: u64,
+}

@@ -1,0 +1,244 @@
+//! The daemon's side of the control API.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use nat64_core::{Counters, Direction, DropReason, MappingInfo, Policy, Protocol, SessionInfo, Timestamp, Translator};
+use nat64_dataplane::{Dataplane, DeviceInfo, IoStats};
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+use super::api::{
+    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolRange, PoolStatus, Session, Status, Traffic, TranslatorStatus,
+};
+use super::listing;
+
+/// Listings that are written at once; each may hold a shard's entries in memory and a thread.
+const LISTINGS: usize = 4;
+
+/// What the API tells of.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// When the daemon became ready.
+    pub(crate) started: Instant,
+    /// Translation prefixes.
+    pub(crate) pref64: Vec<String>,
+    /// The translator, unless it is off.
+    pub(crate) translator: Option<TranslatorView>,
+    /// The DNS64 server, unless it is off.
+    pub(crate) dns64: Option<Dns64View>,
+}
+
+/// The translator, seen from outside.
+#[derive(Debug)]
+pub(crate) struct TranslatorView {
+    /// The device's MTU.
+    pub(crate) mtu: u16,
+    /// What it was made for.
+    pub(crate) policy: Policy,
+    /// Its state.
+    pub(crate) translator: Arc<Translator>,
+    /// The threads; none once they are stopped.
+    pub(crate) dataplane: std::sync::RwLock<Option<Dataplane>>,
+}
+
+/// The DNS64 server, seen from outside.
+#[derive(Debug)]
+pub(crate) struct Dns64View {
+    /// Where it answers.
+    pub(crate) listen: Vec<std::net::SocketAddr>,
+    /// Whom it asks.
+    pub(crate) upstreams: Vec<std::net::SocketAddr>,
+    /// Its counters.
+    pub(crate) stats: Arc<dns64::Stats>,
+}
+
+/// Answers on `listener` until the task is dropped.
+pub(crate) async fn serve(listener: UnixListener, view: Arc<View>) -> std::io::Result<()> {
+    axum::serve(listener, router(view)).await
+}
+
+/// The paths of the API.
+pub(crate) fn router(view: Arc<View>) -> Router {
+    let api = Api { view, listings: Arc::new(Semaphore::new(LISTINGS)) };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/mappings", get(mappings))
+        .with_state(api)
+}
+
+#[derive(Clone)]
+struct Api {
+    view: Arc<View>,
+    listings: Arc<Semaphore>,
+}
+
+async fn status(State(api): State<Api>) -> Json<Status> {
+    Json(api.view.status())
+}
+
+async fn sessions(State(api): State<Api>) -> Response {
+    list(&api, |view, shard, now, found: &mut Vec<Session>| {
+        let mut add = |info: &SessionInfo| found.push(session(info, now));
+        view.translator.visit_sessions(shard, now, &mut add);
+    })
+}
+
+async fn mappings(State(api): State<Api>) -> Response {
+    list(&api, |view, shard, now, found: &mut Vec<Mapping>| {
+        let mut add = |info: &MappingInfo| found.push(mapping(info, now));
+        view.translator.visit_mappings(shard, &mut add);
+    })
+}
+
+/// Answers with what `collect` finds in each shard of the translator; nothing if that is off.
+fn list<T, F>(api: &Api, mut collect: F) -> Response
+where
+    T: serde::Serialize + Send + 'static,
+    F: FnMut(&TranslatorView, usize, Timestamp, &mut Vec<T>) + Send + 'static,
+{
+    let Ok(permit) = Arc::clone(&api.listings).try_acquire_owned() else {
+        let message = "too many listings are being read; try again when one has ended\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    };
+    let view = Arc::clone(&api.view);
+    let shards = view.translator.as_ref().map_or(0, |view| view.translator.shards());
+    listing::respond(shards, permit, move |shard, found| {
+        if let Some(translator) = &view.translator
+            && let Some(now) = translator.now()
+        {
+            collect(translator, shard, now, found);
+        }
+    })
+}
+
+impl View {
+    fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            pref64: self.pref64.clone(),
+            translator: self.translator.as_ref().and_then(TranslatorView::status),
+            dns64: self.dns64.as_ref().map(Dns64View::status),
+        }
+    }
+}
+
+impl TranslatorView {
+    /// Takes the threads, to stop them. After that there is no status.
+    pub(crate) fn take_dataplane(&self) -> Option<Dataplane> {
+        self.dataplane.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What `look` sees of the threads, while they run.
+    pub(crate) fn with_dataplane<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
+        self.dataplane.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.with_dataplane(|dataplane| dataplane.clock().now())
+    }
+
+    fn status(&self) -> Option<TranslatorStatus> {
+        let seen = |dataplane: &Dataplane| {
+            (dataplane.device().clone(), dataplane.counters(), IoStats::total(&dataplane.io_stats()))
+        };
+        let (device, counters, io) = self.with_dataplane(seen)?;
+        let usage = self.translator.usage();
+        Some(TranslatorStatus {
+            device: device_status(&device, self.mtu, &io),
+            pool: PoolStatus {
+                ranges: self.policy.pool.iter().map(pool_range).collect(),
+                addresses: usage.pool_addresses,
+                ports: usage.pool_ports,
+                ports_taken: ByProtocol::new(usage.pool_ports_taken),
+            },
+            sessions: ByProtocol::new(usage.sessions),
+            sessions_limit: self.policy.limits.sessions,
+            mappings: ByProtocol::new(usage.mappings),
+            mappings_limit: self.policy.limits.mappings,
+            six_to_four: translated(&counters, Direction::SixToFour),
+            four_to_six: translated(&counters, Direction::FourToSix),
+            hairpinned: counters.iter().map(|worker| worker.hairpinned()).sum(),
+            held: counters.iter().map(|worker| worker.held()).sum(),
+            refused: counters.iter().map(|worker| worker.refused()).sum(),
+            dropped: dropped(&counters),
+        })
+    }
+}
+
+impl Dns64View {
+    fn status(&self) -> Dns64Status {
+        let counters = serde_json::to_value(self.stats.snapshot()).and_then(serde_json::from_value);
+        Dns64Status {
+            listen: self.listen.clone(),
+            upstreams: self.upstreams.clone(),
+            counters: counters.unwrap_or_default(),
+        }
+    }
+}
+
+fn device_status(device: &DeviceInfo, mtu: u16, io: &IoStats) -> DeviceStatus {
+    DeviceStatus {
+        name: device.name.clone(),
+        mtu,
+        queues: device.queues,
+        offloads: device.offloads.to_string(),
+        read_errors: io.read_errors,
+        write_errors: io.write_errors,
+    }
+}
+
+const fn pool_range(range: &nat64_core::policy::PoolRange) -> PoolRange {
+    PoolRange { first: range.first, last: range.last, first_port: range.first_port, last_port: range.last_port }
+}
+
+fn translated(counters: &[Arc<Counters>], direction: Direction) -> ByProtocol<Traffic> {
+    ByProtocol::new(Protocol::ALL.map(|protocol| {
+        counters.iter().map(|worker| worker.translated(direction, protocol)).fold(Traffic::default(), |sum, one| {
+            Traffic { packets: sum.packets + one.packets, bytes: sum.bytes + one.bytes }
+        })
+    }))
+}
+
+fn dropped(counters: &[Arc<Counters>]) -> std::collections::BTreeMap<String, u64> {
+    let count = |reason| counters.iter().map(|worker| worker.dropped(reason)).sum::<u64>();
+    DropReason::ALL
+        .iter()
+        .map(|&reason| (reason.name().to_owned(), count(reason)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+fn session(info: &SessionInfo, now: Timestamp) -> Session {
+    Session {
+        protocol: info.protocol.name().to_owned(),
+        internal: info.internal.into(),
+        external: info.external.into(),
+        remote: info.remote.into(),
+        remote6: info.remote6,
+        state: info.state.to_owned(),
+        age_seconds: now.since(info.created).as_secs(),
+        expires_in_seconds: info.expires_in.as_secs(),
+        outbound: info.outbound.into(),
+        inbound: info.inbound.into(),
+    }
+}
+
+fn mapping(info: &MappingInfo, now: Timestamp) -> Mapping {
+    Mapping {
+        protocol: info.protocol.name().to_owned(),
+        internal: info.internal.into(),
+        external: info.external.into(),
+        sessions: info.sessions,
+        fixed: info.fixed,
+        age_seconds: now.since(info.created).as_secs(),
+    }
+}

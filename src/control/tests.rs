@@ -1,0 +1,163 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::server::{Dns64View, View, serve};
+use super::{ControlSocket, client, listing};
+
+/// A directory that is removed again.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("nat64-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("nat64.sock")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn dns_only() -> Arc<View> {
+    let dns64 = Dns64View {
+        listen: vec!["[::]:53".parse().unwrap()],
+        upstreams: vec!["192.0.2.53:53".parse().unwrap()],
+        stats: Arc::default(),
+    };
+    let pref64 = vec!["64:ff9b::/96".to_owned()];
+    Arc::new(View { started: Instant::now(), pref64, translator: None, dns64: Some(dns64) })
+}
+
+/// What a client reads.
+async fn answer(socket: &Path, path: &'static str) -> anyhow::Result<Value> {
+    let socket = socket.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        client::ask(&socket, path, |piece| {
+            text.extend_from_slice(piece);
+            Ok(true)
+        })?;
+        Ok(serde_json::from_slice(&text)?)
+    });
+    asked.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_reads_what_the_daemon_tells() {
+    let directory = Directory::new();
+    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only()));
+
+    let status = answer(&directory.socket(), "/v1/status").await.unwrap();
+    let sessions = answer(&directory.socket(), "/v1/sessions").await.unwrap();
+    let error = answer(&directory.socket(), "/v1/nothing").await.unwrap_err();
+
+    assert_eq!((&status["translator"], &status["pref64"][0]), (&Value::Null, &Value::from("64:ff9b::/96")));
+    assert_eq!(status["dns64"]["counters"]["queries_udp"], 0);
+    assert_eq!(sessions, Value::Array(Vec::new()));
+    assert!(error.to_string().contains("404"), "{error}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_client_names_the_socket() {
+    let error = answer(Path::new("/nonexistent/nat64.sock"), "/v1/status").await.unwrap_err();
+
+    assert!(error.to_string().starts_with("cannot reach nat64 at /nonexistent/nat64.sock: is it running?"), "{error}");
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_and_group_and_goes_away() {
+    let directory = Directory::new();
+    let path = directory.0.join("made/for/it/nat64.sock");
+
+    let socket = ControlSocket::bind(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+
+    drop(socket);
+    assert!(!path.parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_answers_at_is_replaced() {
+    let directory = Directory::new();
+    drop(UnixListener::bind(directory.socket()).unwrap());
+    assert!(directory.socket().exists());
+
+    ControlSocket::bind(&directory.socket()).unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_answers_at_is_left_alone() {
+    let directory = Directory::new();
+    let _other = UnixListener::bind(directory.socket()).unwrap();
+
+    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
+
+    assert!(error.to_string().starts_with("another nat64 answers at"), "{error}");
+    assert!(directory.socket().exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_left_alone() {
+    let directory = Directory::new();
+    fs::write(directory.socket(), "precious").unwrap();
+
+    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
+
+    assert!(error.to_string().contains("is no socket"), "{error}");
+    assert_eq!(fs::read_to_string(directory.socket()).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_long_listing_is_written_in_pieces_and_only_as_fast_as_it_is_read() {
+    const SHARDS: usize = 50;
+    let listings = Arc::new(Semaphore::new(1));
+    let collected = Arc::new(AtomicU32::new(0));
+    let permit = Arc::clone(&listings).try_acquire_owned().unwrap();
+    let counter = Arc::clone(&collected);
+
+    let response = listing::respond(SHARDS, permit, move |shard, found| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        found.extend((0..10_000).map(|number| shard * 10_000 + number));
+    });
+    let mut body = response.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(first.len() < 100_000, "a piece is small: {}", first.len());
+    assert!(collected.load(Ordering::Relaxed) < 10, "most shards are not looked at before somebody reads");
+
+    let rest = body.collect().await.unwrap().to_bytes();
+    let numbers: Vec<usize> = serde_json::from_slice(&[&first[..], &rest[..]].concat()).unwrap();
+    assert!(numbers.into_iter().eq(0..SHARDS * 10_000));
+    let ended = listings.acquire().await;
+    assert!(ended.is_ok(), "the next listing may begin");
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_listing() {
+    let listings = Arc::new(Semaphore::new(1));
+    let permit = Arc::clone(&listings).try_acquire_owned().unwrap();
+
+    let response = listing::respond(usize::MAX, permit, |shard, found| found.extend([shard; 1000]));
+    drop(response);
+
+    assert!(listings.acquire().await.is_ok());
+}

@@ -1,0 +1,60 @@
+//! Logs, on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::config::{LogFormat, LogLevel};
+
+/// Starts logging. To be called once.
+pub(super) fn init(level: LogLevel, format: LogFormat) {
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+    let layer = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        // The journal has its own time stamps.
+        LogFormat::Text if is_journal() => lines.without_time().boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter(level))).init();
+}
+
+/// Our own crates at `level`; the libraries beneath them no more than their warnings, unless everything is asked for.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let others = if level == Level::TRACE { Level::DEBUG } else { level.min(Level::WARN) };
+    let ours = ["nat64", "nat64_core", "nat64_dataplane", "dns64", "pref64"];
+    Targets::new().with_default(LevelFilter::from_level(others)).with_targets(ours.map(|target| (target, level)))
+}
+
+/// Whether standard error is the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quieter_than_we_are() {
+        let debug = filter(LogLevel::Debug);
+        assert!(debug.would_enable("dns64::upstream", &Level::DEBUG));
+        assert!(debug.would_enable("hickory_server", &Level::WARN));
+        assert!(!debug.would_enable("hickory_server", &Level::INFO));
+
+        let error = filter(LogLevel::Error);
+        assert!(!error.would_enable("nat64", &Level::WARN) && !error.would_enable("hickory_server", &Level::WARN));
+    }
+}

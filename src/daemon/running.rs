@@ -1,0 +1,116 @@
+//! The running daemon: what has to be watched, and stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nat64_dataplane::{Dataplane, WorkerFailure};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::control::ControlSocket;
+use crate::control::server::{self, TranslatorView, View};
+use crate::net::Network;
+
+/// Why the daemon cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A worker of the translator has ended.
+    #[error("the translator is broken: {0}")]
+    Worker(WorkerFailure),
+    /// The DNS64 server has ended.
+    #[error("the DNS64 server is broken: {0}")]
+    Dns64(String),
+    /// The control API has ended.
+    #[error("the control API is broken: {0}")]
+    Control(String),
+}
+
+/// A started daemon.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// The control socket, while it is to be found.
+    pub(super) socket: ControlSocket,
+    /// What was set up for the translator.
+    pub(super) network: Option<Network>,
+    /// What the control API tells of, the threads included.
+    pub(super) view: Arc<View>,
+    /// What runs on the async runtime.
+    pub(super) tasks: Tasks,
+}
+
+/// What runs on the async runtime.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    control: JoinHandle<()>,
+    dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+}
+
+impl Running {
+    /// Whether every worker began its loop within `limit`. They do at least every second.
+    pub(super) fn is_healthy(&self, limit: Duration) -> bool {
+        let limit = limit.max(Duration::from_secs(2));
+        let healthy = |dataplane: &Dataplane| {
+            let now = dataplane.clock().now();
+            dataplane.heartbeats().iter().all(|beat| now.since(*beat) < limit)
+        };
+        self.view.translator.as_ref().and_then(|view| view.with_dataplane(healthy)).unwrap_or(true)
+    }
+
+    /// Stops everything, the way into it first, and takes everything back.
+    pub(super) async fn stop(self) {
+        self.tasks.stop().await;
+        if let Some(dataplane) = self.view.translator.as_ref().and_then(TranslatorView::take_dataplane) {
+            // Waits for threads, which the runtime must not.
+            let _ = tokio::task::spawn_blocking(|| dataplane.stop()).await;
+        }
+        if let Some(network) = &self.network {
+            network.take_back().await;
+        }
+        drop(self.socket);
+    }
+}
+
+impl Tasks {
+    /// Serves the control API, and DNS64 if it is on.
+    pub(super) fn start(
+        listener: UnixListener,
+        view: Arc<View>,
+        dns64: Option<dns64::Server>,
+        failures: &mpsc::Sender<Failure>,
+    ) -> Self {
+        let report = failures.clone();
+        let control = tokio::spawn(async move {
+            if let Err(error) = server::serve(listener, view).await {
+                let _ = report.send(Failure::Control(error.to_string())).await;
+            }
+        });
+        Self { control, dns64: dns64.map(|server| serve_dns64(server, failures.clone())) }
+    }
+
+    async fn stop(self) {
+        if let Some((task, stop)) = self.dns64 {
+            // If the task has ended, there is nobody to tell.
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+        self.control.abort();
+        let _ = self.control.await;
+    }
+}
+
+fn serve_dns64(server: dns64::Server, failures: mpsc::Sender<Failure>) -> (JoinHandle<()>, oneshot::Sender<()>) {
+    let (stop, stopped) = oneshot::channel();
+    let work = tokio::spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    let task = tokio::spawn(async move {
+        let problem = match work.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        let _ = failures.send(Failure::Dns64(problem)).await;
+    });
+    (task, stop)
+}

@@ -1,0 +1,143 @@
+//! The start, in an order in which everything that can be refused is refused before anything is changed.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use nat64_core::{Policy, Translator};
+use nat64_dataplane::{Clock, Dataplane, DataplaneConfig, Device, DeviceConfig};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::running::{Failure, Running, Tasks};
+use crate::config::Settings;
+use crate::control::ControlSocket;
+use crate::control::server::{Dns64View, TranslatorView, View};
+use crate::net::{self, Host, Network, Sources};
+
+/// Starts both halves as configured.
+///
+/// # Errors
+/// Why that is not possible; nothing is left of the attempt.
+pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>) -> anyhow::Result<Running> {
+    let host = Host::open()?;
+    let own = host.addresses().await?;
+    settings.check_host(&own)?;
+    if settings.policy.is_some() && !net::may_administer() {
+        bail!(
+            "CAP_NET_ADMIN is missing, which the translator needs for its device and routes; run as root or give the \
+             capability, or leave the pool out to run DNS64 alone"
+        );
+    }
+    let mut socket = ControlSocket::bind(&settings.socket)?;
+    let dns64 = match &settings.dns64 {
+        Some(config) => Some(bind_dns64(config, own.iter().map(|own| own.address).collect()).await?),
+        None => None,
+    };
+    let dns64_view = dns64.as_ref().map(|server| Dns64View {
+        listen: server.local_addrs(),
+        upstreams: settings.dns64.as_ref().map(|config| config.upstreams.clone()).unwrap_or_default(),
+        stats: server.stats(),
+    });
+    let (network, translator_view) = match &settings.policy {
+        Some(policy) => {
+            let (network, view) = start_translator(settings, policy, host, failures).await?;
+            (Some(network), Some(view))
+        }
+        None => (None, None),
+    };
+    let view = Arc::new(View {
+        started: Instant::now(),
+        pref64: prefixes(settings),
+        translator: translator_view,
+        dns64: dns64_view,
+    });
+    let listener = socket.take_listener().context("the control socket was taken")?;
+    let tasks = Tasks::start(listener, Arc::clone(&view), dns64, failures);
+    Ok(Running { socket, network, view, tasks })
+}
+
+fn prefixes(settings: &Settings) -> Vec<String> {
+    let prefixes = match (&settings.policy, &settings.dns64) {
+        (Some(policy), _) => &policy.prefixes[..],
+        (None, Some(dns64)) => &dns64.prefixes[..],
+        (None, None) => &[],
+    };
+    prefixes.iter().map(ToString::to_string).collect()
+}
+
+async fn bind_dns64(config: &dns64::Config, host_addresses: Vec<IpAddr>) -> anyhow::Result<dns64::Server> {
+    Ok(dns64::Server::bind(dns64::Config { host_addresses, ..config.clone() }).await?)
+}
+
+/// Opens the device, sets the network up, and starts the threads.
+async fn start_translator(
+    settings: &Settings,
+    policy: &Policy,
+    host: Host,
+    failures: &mpsc::Sender<Failure>,
+) -> anyhow::Result<(Network, TranslatorView)> {
+    let queues = if settings.workers > 0 { settings.workers.into() } else { cpus() };
+    let config = DeviceConfig { name: settings.device.name.clone(), queues, offload: settings.device.offload };
+    let device = Device::open(&config)?;
+    let index = device.info().index;
+    info!(device = config.name, queues = device.info().queues, offloads = %device.info().offloads, "device opened");
+    // Now that the device is ours alone, what others left in its name is theirs no more.
+    let directory = settings.socket.parent().unwrap_or_else(|| Path::new("/"));
+    host.clean_up(directory, &config.name).await?;
+    let network = host.set_up(&settings.device, index, policy, directory).await?;
+    match start_threads(settings, policy, &network, device, failures).await {
+        Ok(view) => Ok((network, view)),
+        Err(error) => {
+            network.take_back().await;
+            Err(error)
+        }
+    }
+}
+
+async fn start_threads(
+    settings: &Settings,
+    policy: &Policy,
+    network: &Network,
+    device: Device,
+    failures: &mpsc::Sender<Failure>,
+) -> anyhow::Result<TranslatorView> {
+    let found = if settings.find_source4 || settings.find_source6 {
+        network.sources(&settings.device.name, device.info().index).await?
+    } else {
+        Sources::default()
+    };
+    let mut policy = policy.clone();
+    policy.errors.source6 = policy.errors.source6.or_else(|| found.source6.filter(|_| settings.find_source6));
+    policy.errors.source4 = policy.errors.source4.or_else(|| found.source4.filter(|_| settings.find_source4));
+    info!(
+        source6 = policy.errors.source6.map(tracing::field::display),
+        source4 = policy.errors.source4.map(tracing::field::display),
+        "sources of ICMP errors"
+    );
+    let clock = Clock::start();
+    let translator = Arc::new(Translator::new(policy.clone(), seed()?)?);
+    let failures = failures.clone();
+    let config = DataplaneConfig::new(clock, move |failure| {
+        // When the channel is full, the daemon has reason enough to stop.
+        let _ = failures.try_send(Failure::Worker(failure));
+    });
+    let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
+    Ok(TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane: RwLock::new(Some(dataplane)) })
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DeviceConfig::MAX_QUEUES)
+}
+
+/// Eight bytes that nobody can predict.
+fn seed() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("the kernel gives no random bytes")?;
+    anyhow::ensure!(filled == bytes.len(), "the kernel gives too few random bytes");
+    Ok(u64::from_ne_bytes(bytes))
+}
