@@ -1,0 +1,6 @@
+//! The translator against a naive model of it, against what must hold for any packet, and in simulated networks.
+
+mod differential;
+mod model;
+mod round_trip;
+mod support;

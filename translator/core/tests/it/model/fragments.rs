@@ -1,0 +1,114 @@
+//! Fragments (RFC 6146 §3.4): translated one by one once the first is there; echo and UDP without a checksum are put
+//! together; overlaps condemn a datagram (RFC 5722).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nat64_core::{DropReason, Timestamp};
+
+use super::packet::{Upper, View};
+
+type Key = (IpAddr, IpAddr, u32, u8);
+
+#[derive(Debug, Default)]
+pub(crate) struct Fragments(BTreeMap<Key, Datagram>);
+
+#[derive(Debug)]
+struct Datagram {
+    deadline: Timestamp,
+    seen: Vec<(usize, usize)>,
+    length: Option<usize>,
+    first: Option<Upper>,
+    condemned: bool,
+    held: Vec<View>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// The fragment, then those that waited, with what their first carried.
+    Translate(Upper, Vec<View>),
+    /// The datagram, put together.
+    Whole(View),
+    Held,
+}
+
+impl Fragments {
+    pub(crate) fn admit(
+        &mut self,
+        view: &View,
+        upper: Upper,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Admission, DropReason> {
+        let key = (view.ends.source, view.ends.destination, view.identification, view.protocol);
+        let datagram = self.0.entry(key).or_insert_with(|| Datagram {
+            deadline: now + lifetime,
+            seen: Vec::new(),
+            length: None,
+            first: None,
+            condemned: false,
+            held: Vec::new(),
+        });
+        datagram.admit(view, upper)
+    }
+
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        self.0.values().map(|datagram| datagram.deadline)
+    }
+
+    /// Forgets what is due and returns how many fragments were lost with it.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> usize {
+        let mut lost = 0;
+        self.0.retain(|_, datagram| {
+            let due = datagram.deadline <= now;
+            lost += if due { datagram.held.len() } else { 0 };
+            !due
+        });
+        lost
+    }
+}
+
+impl Datagram {
+    fn admit(&mut self, view: &View, upper: Upper) -> Result<Admission, DropReason> {
+        let (offset, more) = view.fragment.unwrap();
+        let (start, end) = (offset, offset + view.payload.len());
+        if self.condemned || self.seen.contains(&(start, end)) {
+            return Err(DropReason::FragmentOverlap);
+        }
+        let overlaps = self.seen.iter().any(|&(from, to)| start < to && from < end);
+        let beyond = self.length.is_some_and(|length| end > length || !more);
+        let short = !more && self.seen.iter().any(|&(_, to)| to > end);
+        if overlaps || beyond || short {
+            self.condemned = true;
+            self.held.clear();
+            return Err(DropReason::FragmentOverlap);
+        }
+        self.seen.push((start, end));
+        if !more {
+            self.length = Some(end);
+        }
+        if upper != Upper::Tail {
+            self.first = Some(upper);
+        }
+        let Some(first) = self.first else {
+            self.held.push(view.clone());
+            return Ok(Admission::Held);
+        };
+        if !matches!(first, Upper::Echo { .. } | Upper::Udp { checksum: 0, .. }) {
+            return Ok(Admission::Translate(first, std::mem::take(&mut self.held)));
+        }
+        self.held.push(view.clone());
+        let covered: usize = self.seen.iter().map(|(start, end)| end - start).sum();
+        if self.length != Some(covered) {
+            return Ok(Admission::Held);
+        }
+        let mut pieces = std::mem::take(&mut self.held);
+        pieces.sort_by_key(|piece| piece.fragment);
+        let mut whole = pieces[0].clone();
+        whole.payload = pieces.into_iter().flat_map(|piece| piece.payload).collect();
+        whole.payload_len = whole.payload.len();
+        (whole.fragment, whole.dont_fragment) = (None, whole.is_v6());
+        Ok(Admission::Whole(whole))
+    }
+}
