@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::wire::{Ask, Reply};
+use crate::wire::{Ask, Errors, Reply, ede, rcode};
 
 /// Parts with a lock each, at most.
 const MOST_SHARDS: usize = 16;
@@ -28,8 +28,16 @@ pub(crate) struct Cache {
     hasher: RandomState,
     max_ttl: u32,
     max_negative_ttl: u32,
+    max_stale: Duration,
+    prefetch: bool,
     stats: Arc<Stats>,
 }
+
+/// TTL of what has expired and is told nevertheless, in seconds (RFC 8767 §4).
+const STALE_TTL: u32 = 30;
+
+/// What lives shorter than this is not refreshed before it expires, in seconds.
+const LEAST_PREFETCHED: u64 = 10;
 
 /// A cached answer, and how old it is.
 #[derive(Clone, Debug)]
@@ -37,12 +45,39 @@ pub(crate) struct Known {
     pub(crate) reply: Arc<Reply>,
     /// Seconds since it was received.
     pub(crate) age: u32,
+    /// Whether its time is over.
+    pub(crate) is_stale: bool,
 }
 
 impl Known {
     /// An answer that was just received.
     pub(crate) const fn fresh(reply: Arc<Reply>) -> Self {
-        Self { reply, age: 0 }
+        Self { reply, age: 0, is_stale: false }
+    }
+
+    /// The answer's bytes, with the TTLs that are left of it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let age = self.age;
+        if self.is_stale {
+            self.reply.with_ttls(|_| STALE_TTL)
+        } else {
+            self.reply.with_ttls(|ttl| ttl.saturating_sub(age))
+        }
+    }
+
+    /// How long absence still holds, in seconds.
+    pub(crate) fn negative_ttl(&self) -> Option<u32> {
+        let left = |ttl: u32| if self.is_stale { STALE_TTL } else { ttl.saturating_sub(self.age) };
+        self.reply.negative_ttl.map(left)
+    }
+
+    /// The extended errors that belong to it.
+    pub(crate) fn errors(&self) -> Errors {
+        let stale = match self.reply.rcode {
+            rcode::NAME_ERROR => ede::STALE_NAME_ERROR,
+            _ => ede::STALE,
+        };
+        Errors::from(self.reply.ede).and(self.is_stale.then_some(stale))
     }
 }
 
@@ -55,29 +90,36 @@ impl Cache {
             hasher: RandomState::default(),
             max_ttl: seconds(config.max_ttl),
             max_negative_ttl: seconds(config.max_negative_ttl),
+            max_stale: config.max_stale,
+            prefetch: config.prefetch,
             stats,
         }
     }
 
-    /// The answer to a question, if it may still be used.
-    pub(crate) fn get(&self, ask: &Ask, now: Instant) -> Option<Known> {
-        let key = key(ask);
-        let hash = self.hasher.hash_one(&*key);
-        let known = self.shard(hash).get(hash, &key, now)?;
+    /// The answer to the question with this key, if it may still be used, and whether it is time to refresh it.
+    pub(crate) fn get(&self, key: &[u8], now: Instant) -> Option<(Known, bool)> {
+        let hash = self.hasher.hash_one(key);
+        let (known, is_due) = self.shard(hash).get(hash, key, now)?;
         self.stats.cache_hits.increment();
-        Some(known)
+        Some((known, is_due && self.prefetch))
+    }
+
+    /// The answer to the question with this key, if it may be used for want of a better one.
+    pub(crate) fn stale(&self, key: &[u8], now: Instant) -> Option<Known> {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).stale(hash, key, now, self.max_stale)
     }
 
     /// Keeps an answer for as long as it may be used.
-    pub(crate) fn insert(&self, ask: &Ask, reply: &Arc<Reply>, now: Instant) {
+    pub(crate) fn insert(&self, key: &[u8], reply: &Arc<Reply>, now: Instant) {
         let lifetime = reply.lifetime(self.max_ttl, self.max_negative_ttl);
         if lifetime == 0 {
             return;
         }
-        let key = key(ask);
-        let hash = self.hasher.hash_one(&*key);
+        let hash = self.hasher.hash_one(key);
         let expires = now + Duration::from_secs(lifetime.into());
-        let slot = Slot { key, hash, reply: Arc::clone(reply), received: now, expires, used: false };
+        let slot =
+            Slot { key: key.into(), hash, reply: Arc::clone(reply), received: now, expires, used: false, due: false };
         self.shard(hash).insert(slot, now, &self.stats);
     }
 
@@ -110,12 +152,25 @@ struct Slot {
     received: Instant,
     expires: Instant,
     used: bool,
+    /// Whether somebody was told to refresh it.
+    due: bool,
 }
 
 impl Slot {
     /// Memory held, in bytes, with its part of the table.
     fn size(&self) -> usize {
         size_of::<Self>() + 2 * size_of::<usize>() + self.key.len() + self.reply.size()
+    }
+
+    fn known(&self, now: Instant, is_stale: bool) -> Known {
+        let age = seconds(now.saturating_duration_since(self.received));
+        Known { reply: Arc::clone(&self.reply), age, is_stale }
+    }
+
+    /// Whether it is in the last tenth of its time.
+    fn is_ending(&self, now: Instant) -> bool {
+        let lifetime = self.expires - self.received;
+        lifetime.as_secs() >= LEAST_PREFETCHED && (self.expires - now) * 10 <= lifetime
     }
 }
 
@@ -124,14 +179,23 @@ impl Shard {
         Self { table: HashTable::new(), slots: Vec::new(), hand: 0, bytes: 0, max_entries, max_bytes }
     }
 
-    fn get(&mut self, hash: u64, key: &[u8], now: Instant) -> Option<Known> {
+    fn get(&mut self, hash: u64, key: &[u8], now: Instant) -> Option<(Known, bool)> {
         let index = *self.table.find(hash, |&index| *self.slots[index].key == *key)?;
         let slot = &mut self.slots[index];
         if slot.expires <= now {
             return None;
         }
         slot.used = true;
-        Some(Known { reply: Arc::clone(&slot.reply), age: seconds(now.saturating_duration_since(slot.received)) })
+        let is_due = !slot.due && slot.is_ending(now);
+        slot.due |= is_due;
+        Some((slot.known(now, false), is_due))
+    }
+
+    fn stale(&mut self, hash: u64, key: &[u8], now: Instant, most: Duration) -> Option<Known> {
+        let index = *self.table.find(hash, |&index| *self.slots[index].key == *key)?;
+        let slot = &mut self.slots[index];
+        slot.used = true;
+        (now < slot.expires + most).then(|| slot.known(now, true))
     }
 
     fn insert(&mut self, slot: Slot, now: Instant, stats: &Stats) {
@@ -192,7 +256,7 @@ impl Shard {
 }
 
 /// What tells entries apart: the name in lower case, type, class, and the flags that change what upstreams say.
-fn key(ask: &Ask) -> Box<[u8]> {
+pub(crate) fn key(ask: &Ask) -> Box<[u8]> {
     let question = ask.question.bytes();
     let name_len = question.len() - 4;
     let mut key = Vec::with_capacity(question.len() + 1);

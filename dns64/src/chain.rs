@@ -46,7 +46,7 @@ impl Found {
     /// The answer as a client is told it; the received bytes if there was but one answer.
     pub(crate) fn into_message(self, question: &Question) -> Message {
         match (self.whole, self.outcome) {
-            (Some(known), _) => Message::from_reply(&known.reply, known.age),
+            (Some(known), _) => Message::from_known(&known),
             (None, Outcome::Answered(answered)) => Message::from_sections(question, answered.rcode, answered.sections),
             (None, Outcome::Unanswered(ede)) => Message::empty(question, rcode::SERVER_FAILURE).with_ede(ede),
         }
@@ -84,9 +84,9 @@ fn decoded(known: Known) -> Result<(Known, Answered), u16> {
     let reply = &known.reply;
     let answered = Answered {
         rcode: reply.rcode,
-        ede: reply.ede,
-        negative_ttl: reply.negative_ttl.map(|ttl| ttl.saturating_sub(known.age)),
-        sections: Sections::decode(reply, known.age).ok_or(ede::NETWORK_ERROR)?,
+        errors: known.errors(),
+        negative_ttl: known.negative_ttl(),
+        sections: Sections::decode(&known.bytes()).ok_or(ede::NETWORK_ERROR)?,
     };
     Ok((known, answered))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hickory_proto::rr::Name;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy};
+use serde::{Deserialize, Serialize};
 
 use crate::domains::Treatment;
 use crate::error::Error;
@@ -45,6 +46,20 @@ pub struct Config {
     pub link_prefixes: Option<Vec<IpNet>>,
     /// TTL of the records of `ipv4only.arpa`. Default one day, as in RFC 8880 appendix A; up to 7 days.
     pub ipv4only_ttl: Duration,
+    /// Domains whose names are asked of upstreams of their own. Default none.
+    pub routes: Vec<Route>,
+    /// Which of several upstreams is asked first. Default the first one that is well.
+    pub upstream_order: UpstreamOrder,
+    /// Whether the letters of names are sent in random case, which answers must repeat (`draft-vixie-dnsext-dns0x20`):
+    /// forged answers must guess it. Default off; upstreams that do not keep the case are asked over TCP.
+    pub random_case: bool,
+    /// How long expired answers are kept for the case that no upstream answers (RFC 8767). Default one day; 0 is not at
+    /// all, most is 7 days.
+    pub max_stale: Duration,
+    /// How long a failure to resolve is told again without asking (RFC 9520). Default 5 s; 0 is not at all, most is 300 s.
+    pub failure_ttl: Duration,
+    /// Whether a name that is asked for in the last tenth of its time is refreshed before it expires. Default on.
+    pub prefetch: bool,
     /// How long one attempt waits for one upstream. Default 2 s, from 10 ms to 60 s.
     pub timeout: Duration,
     /// How many attempts one question gets, over all upstreams. Default 3, from 1 to 16.
@@ -87,6 +102,12 @@ impl Config {
             clients: None,
             link_prefixes: None,
             ipv4only_ttl: Duration::from_hours(24),
+            routes: Vec::new(),
+            upstream_order: UpstreamOrder::default(),
+            random_case: false,
+            max_stale: Duration::from_hours(24),
+            failure_ttl: Duration::from_secs(5),
+            prefetch: true,
             timeout: Duration::from_secs(2),
             attempts: 3,
             deadline: Duration::from_millis(4500),
@@ -121,7 +142,10 @@ impl Config {
         if self.upstreams.is_empty() {
             return Err(Error::NoUpstream);
         }
-        if let Some(&upstream) = self.upstreams.iter().find(|upstream| !can_be_asked(**upstream)) {
+        if let Some(route) = self.routes.iter().find(|route| route.upstreams.is_empty()) {
+            return Err(Error::NoRouteUpstream(route.domain.clone()));
+        }
+        if let Some(&upstream) = self.all_upstreams().find(|upstream| !can_be_asked(**upstream)) {
             return Err(Error::BadUpstream(upstream));
         }
         let ms = |value: Duration| value.as_millis();
@@ -135,10 +159,19 @@ impl Config {
         if let Some(choice) = self.range_prefixes.iter().find(|choice| choice.prefixes.is_empty()) {
             return Err(Error::NoRangePrefix(choice.range));
         }
-        match self.domains.iter().find(|rule| name(&rule.domain).is_none()) {
-            Some(rule) => Err(Error::BadDomain(rule.domain.clone())),
+        within("max-stale", self.max_stale.as_secs().into(), 0, 604_800, "seconds")?;
+        within("failure-ttl", self.failure_ttl.as_secs().into(), 0, 300, "seconds")?;
+        let mut domains =
+            self.domains.iter().map(|rule| &rule.domain).chain(self.routes.iter().map(|route| &route.domain));
+        match domains.find(|domain| name(domain).is_none()) {
+            Some(domain) => Err(Error::BadDomain(domain.clone())),
             None => Ok(()),
         }
+    }
+
+    /// The general upstreams and those of routes.
+    pub(crate) fn all_upstreams(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.upstreams.iter().chain(self.routes.iter().flat_map(|route| &route.upstreams))
     }
 
     /// The part that decides what clients are told, and that can be replaced while the server runs.
@@ -173,9 +206,30 @@ pub struct Domain {
     pub treatment: Treatment,
 }
 
+/// A domain whose names are asked of upstreams of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The name of the domain, which all names below belong to.
+    pub domain: String,
+    /// Who is asked, the preferred one first. At least one.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// Which of several upstreams is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamOrder {
+    /// The first in the list that is well.
+    #[default]
+    Listed,
+    /// The one that answers fastest; now and then another, to see whether that has changed.
+    Fastest,
+}
+
 /// The first upstream that is one of the listen addresses, as an error.
 pub(crate) fn find_loop(config: &Config, listen: &[SocketAddr]) -> Option<Error> {
-    loops::find_upstream_loop(&config.upstreams, listen, &config.host_addresses)
+    let upstreams: Vec<SocketAddr> = config.all_upstreams().copied().collect();
+    loops::find_upstream_loop(&upstreams, listen, &config.host_addresses)
         .map(|(upstream, listen)| Error::UpstreamLoop { upstream, listen })
 }
 

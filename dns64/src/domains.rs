@@ -65,6 +65,12 @@ impl<T> Suffixes<T> {
     }
 }
 
+impl<T> Suffixes<T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.values()
+    }
+}
+
 impl<T> Default for Suffixes<T> {
     fn default() -> Self {
         Self(HashMap::default())

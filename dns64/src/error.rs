@@ -38,6 +38,9 @@ pub enum Error {
     /// A domain is not a name.
     #[error("`{0}` is not a domain name; write it as labels with dots, for example corp.example, or . for all names")]
     BadDomain(String),
+    /// A route has an empty list of upstreams.
+    #[error("the route for `{0}` has no upstream; give the address and port of at least one resolver")]
+    NoRouteUpstream(String),
     /// An IPv4 range has an empty list of prefixes.
     #[error("range {0} has no prefix; give at least one, or list the range among those never synthesised")]
     NoRangePrefix(ipnet::Ipv4Net),

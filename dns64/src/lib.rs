@@ -15,6 +15,8 @@ mod chain;
 mod config;
 mod domains;
 mod error;
+mod failures;
+mod flights;
 mod listen;
 mod loops;
 mod policy;
@@ -27,7 +29,7 @@ mod synthesis;
 mod upstream;
 mod wire;
 
-pub use config::{Config, DEFAULT_EXCLUSION, Domain};
+pub use config::{Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder};
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
 pub use loops::find_upstream_loop;

@@ -1,56 +1,173 @@
-//! Where answers come from: the cache, and upstreams.
+//! Where answers come from: the cache, upstreams by domain, and what is known of failures.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::cache::{Cache, Known};
+use crate::cache::{self, Cache, Known};
 use crate::chain::Lookup;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::domains::Suffixes;
+use crate::failures::Failures;
+use crate::flights::{Boarding, Flights, Landing, Waiting, landing};
 use crate::stats::Stats;
 use crate::upstream::Forwarder;
-use crate::wire::{Ask, Question};
+use crate::wire::{Ask, Question, ede};
+
+/// How long a client waits for upstreams while an expired answer is at hand (RFC 8767 §5).
+const PATIENCE: Duration = Duration::from_millis(1800);
 
 /// Answers to questions, from wherever they are had.
 #[derive(Debug)]
-pub(crate) struct Resolver {
+pub(crate) struct Resolver(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     cache: Cache,
-    forwarder: Arc<Forwarder>,
+    failures: Failures,
+    flights: Flights,
+    general: Arc<Forwarder>,
+    routes: Suffixes<Arc<Forwarder>>,
+    deadline: Duration,
     stats: Arc<Stats>,
 }
 
 impl Resolver {
     pub(crate) fn new(config: &Config, stats: &Arc<Stats>) -> Self {
-        Self {
+        let forwarder = |upstreams: &[SocketAddr]| Arc::new(Forwarder::new(config, upstreams, Arc::clone(stats)));
+        let route = |route: &config::Route| Some((config::name(&route.domain)?, forwarder(&route.upstreams)));
+        Self(Arc::new(Inner {
             cache: Cache::new(config, Arc::clone(stats)),
-            forwarder: Arc::new(Forwarder::new(config, Arc::clone(stats))),
+            failures: Failures::new(config.failure_ttl),
+            // A query for AAAA records is two questions; a chain's questions come one after the other.
+            flights: Flights::new(config.max_in_flight.saturating_mul(2)),
+            general: forwarder(&config.upstreams),
+            routes: config.routes.iter().filter_map(route).collect(),
+            deadline: config.deadline,
             stats: Arc::clone(stats),
-        }
+        }))
     }
 
     /// Looks whether upstreams lead back to us.
     pub(crate) fn probe_upstreams(&self) {
-        self.forwarder.probe_all();
+        self.0.forwarders().for_each(Forwarder::probe_all);
     }
 
     /// Whether this question is one of our own probes, which then came back to us through an upstream.
     pub(crate) fn is_own_probe(&self, question: &Question) -> bool {
-        self.forwarder.is_own_probe(question)
+        self.0.forwarders().any(|forwarder| forwarder.is_own_probe(question))
     }
 }
 
 impl Lookup for Resolver {
     fn cached(&self, ask: &Ask) -> Option<Known> {
-        self.cache.get(ask, Instant::now())
+        let key = cache::key(ask);
+        let (known, is_due) = self.0.cache.get(&key, Instant::now())?;
+        if is_due {
+            self.0.stats.prefetches.increment();
+            // The answer goes into the cache; nobody waits for it.
+            let _refreshed = Inner::ask(&self.0, &key, ask);
+        }
+        Some(known)
     }
 
-    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Result<Known, u16> {
+    async fn look_up(&self, ask: &Ask, deadline: Instant) -> Landing {
         if let Some(known) = self.cached(ask) {
             return Ok(known);
         }
-        self.stats.cache_misses.increment();
-        let reply = Arc::new(self.forwarder.ask(ask, deadline).await?);
-        self.cache.insert(ask, &reply, Instant::now());
-        Ok(Known::fresh(reply))
+        let this = &*self.0;
+        this.stats.cache_misses.increment();
+        let key = cache::key(ask);
+        let now = Instant::now();
+        let stale = this.cache.stale(&key, now);
+        let fresh = match this.failures.get(&key, now) {
+            Some(failure) => failure,
+            None => {
+                let waiting = Inner::ask(&self.0, &key, ask);
+                let patience = if stale.is_some() { deadline.min(now + this.patience(ask)) } else { deadline };
+                arrived(waiting, patience).await
+            }
+        };
+        match (fresh, stale) {
+            (Ok(known), _) if !known.reply.is_failure() || known.reply.is_bogus() => Ok(known),
+            (_, Some(stale)) => {
+                this.stats.answers_stale.increment();
+                Ok(stale)
+            }
+            (fresh, None) => fresh,
+        }
     }
+}
+
+impl Inner {
+    fn forwarders(&self) -> impl Iterator<Item = &Arc<Forwarder>> {
+        std::iter::once(&self.general).chain(self.routes.values())
+    }
+
+    /// Who is asked about a name.
+    fn forwarder(&self, ask: &Ask) -> &Arc<Forwarder> {
+        self.routes.find(ask.question.name_bytes()).map_or(&self.general, |(_, forwarder)| forwarder)
+    }
+
+    /// How long an expired answer is held back for a fresh one: not at all if nobody is there to give it.
+    fn patience(&self, ask: &Ask) -> Duration {
+        if self.forwarder(ask).is_down() { Duration::ZERO } else { PATIENCE }
+    }
+
+    /// Asks, unless somebody does already. The answer is waited for to the end and cached even if the asker goes away:
+    /// who asked for AAAA records often asks for A records next.
+    fn ask(this: &Arc<Self>, key: &[u8], ask: &Ask) -> Option<Waiting> {
+        let (waiting, sender) = match this.flights.board(key) {
+            Boarding::Joined(waiting) => {
+                this.stats.coalesced.increment();
+                return Some(waiting);
+            }
+            Boarding::Started(waiting, sender) => (waiting, sender),
+            Boarding::Full => return None,
+        };
+        let flight = Flight { inner: Arc::clone(this), key: key.into() };
+        let ask = ask.clone();
+        tokio::spawn(async move {
+            let landing = flight.run(&ask).await;
+            sender.send_replace(Some(landing));
+        });
+        Some(waiting)
+    }
+}
+
+/// One question under way, which is off the list when this is dropped.
+struct Flight {
+    inner: Arc<Inner>,
+    key: Box<[u8]>,
+}
+
+impl Flight {
+    async fn run(&self, ask: &Ask) -> Landing {
+        let inner = &*self.inner;
+        let result = inner.forwarder(ask).ask(ask, Instant::now() + inner.deadline).await;
+        let landing = result.map(|reply| Known::fresh(reply.into()));
+        let now = Instant::now();
+        match &landing {
+            Ok(known) if !known.reply.is_failure() => {
+                inner.cache.insert(&self.key, &known.reply, now);
+                inner.failures.remove(&self.key);
+            }
+            failure => inner.failures.insert(&self.key, failure.clone(), now),
+        }
+        landing
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.inner.flights.land(&self.key);
+    }
+}
+
+async fn arrived(waiting: Option<Waiting>, deadline: Instant) -> Landing {
+    let unanswered = Err(ede::NO_REACHABLE_AUTHORITY);
+    let Some(waiting) = waiting else { return Err(ede::NOT_READY) };
+    timeout_at(deadline, landing(waiting)).await.ok().flatten().unwrap_or(unanswered)
 }

@@ -18,7 +18,7 @@ use crate::reverse::{self, Reverse};
 use crate::server::PolicyHandle;
 use crate::stats::Stats;
 use crate::synthesis::{Decision, Judgement, Outcome, Terms, decide, judge, strip_a};
-use crate::wire::{Ask, Fault, Limit, Message, Query, Question, Sections, code, ede, rcode};
+use crate::wire::{Ask, Errors, Fault, Limit, Message, Query, Question, Sections, code, ede, rcode};
 
 /// TTL of the alias from an IPv6 reverse name to the IPv4 one, in seconds: it only changes with the prefixes.
 const ALIAS_TTL: u32 = 600;
@@ -136,7 +136,7 @@ impl Service {
         match self.resolver.look_up(ask, deadline).await {
             Ok(known) => {
                 self.stats.answers_passed.increment();
-                Message::from_reply(&known.reply, known.age)
+                Message::from_known(&known)
             }
             Err(ede) => unanswered(ask, ede),
         }
@@ -180,7 +180,7 @@ impl Service {
             }
         };
         let decision = decide(terms, aaaa.outcome(), a.outcome());
-        self.told(ask, decision, aaaa)
+        self.told(ask, decision, aaaa, a.outcome().errors())
     }
 
     /// The answer, if the AAAA side alone decides it.
@@ -190,14 +190,17 @@ impl Service {
             Judgement::Filtered(sections) => Decision::Filtered(sections),
             Judgement::Empty => return None,
         };
-        Some(self.told(ask, decision, aaaa.clone()))
+        Some(self.told(ask, decision, aaaa.clone(), Errors::default()))
     }
 
-    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found) -> Message {
+    /// What is told; `errors` came with the A records that were synthesised from.
+    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found, errors: Errors) -> Message {
         let question = &ask.question;
         let (counter, answer) = match decision {
             Decision::Synthesised(sections) => {
-                let answer = Message::from_sections(question, rcode::NO_ERROR, sections).with_ede(ede::SYNTHESIZED);
+                let answer = Message::from_sections(question, rcode::NO_ERROR, sections)
+                    .with_ede(ede::SYNTHESIZED)
+                    .with_errors(errors);
                 (&self.stats.answers_synthesised, answer)
             }
             Decision::AaaaAnswer => (&self.stats.answers_native, aaaa.into_message(question)),
@@ -206,13 +209,7 @@ impl Service {
             }
             Decision::AError(a) => {
                 let answer = Message::from_sections(question, a.rcode, a.sections);
-                (
-                    &self.stats.answers_native,
-                    match a.ede {
-                        Some(ede) => answer.with_ede(ede),
-                        None => answer,
-                    },
-                )
+                (&self.stats.answers_native, answer.with_errors(a.errors))
             }
             Decision::Unanswered(ede) => return unanswered(ask, ede),
         };

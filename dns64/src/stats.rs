@@ -57,6 +57,12 @@ counters! {
     cache_hits,
     /// Questions that the cache could not answer.
     cache_misses,
+    /// Questions that waited for the answer to the same question, asked before.
+    coalesced,
+    /// Questions answered from what has expired, because no upstream gave anything better.
+    answers_stale,
+    /// Questions asked anew before their cached answer expires.
+    prefetches,
     /// Answers removed from the cache before their time to make room.
     cache_evictions,
     /// Answers in the cache now.

@@ -41,10 +41,10 @@ fn seconds_later(start: Instant, seconds: u64) -> Instant {
 fn an_answer_is_known_with_its_age_until_its_ttl_is_over() {
     let (cache, stats) = cache(100, 1 << 20);
     let (now, ask) = (Instant::now(), ask("x.example."));
-    assert!(cache.get(&ask, now).is_none());
-    cache.insert(&ask, &reply(&ask, 60, 1), now);
-    assert_eq!(cache.get(&ask, seconds_later(now, 59)).unwrap().age, 59);
-    assert!(cache.get(&ask, seconds_later(now, 60)).is_none());
+    assert!(cache.get(&key(&ask), now).is_none());
+    cache.insert(&key(&ask), &reply(&ask, 60, 1), now);
+    assert_eq!(cache.get(&key(&ask), seconds_later(now, 59)).unwrap().0.age, 59);
+    assert!(cache.get(&key(&ask), seconds_later(now, 60)).is_none());
     assert_eq!(stats.snapshot().cache_hits, 1);
 }
 
@@ -52,16 +52,16 @@ fn an_answer_is_known_with_its_age_until_its_ttl_is_over() {
 fn names_are_told_apart_by_flags_and_not_by_case() {
     let (cache, _) = cache(100, 1 << 20);
     let (now, plain) = (Instant::now(), ask("x.example."));
-    cache.insert(&plain, &reply(&plain, 60, 1), now);
-    assert!(cache.get(&ask("X.eXaMpLe."), now).is_some());
-    assert!(cache.get(&ask("y.example."), now).is_none());
+    cache.insert(&key(&plain), &reply(&plain, 60, 1), now);
+    assert!(cache.get(&key(&ask("X.eXaMpLe.")), now).is_some());
+    assert!(cache.get(&key(&ask("y.example.")), now).is_none());
     for other in [
         Ask { recursion: false, ..plain.clone() },
         Ask { checking_disabled: true, ..plain.clone() },
         Ask { dnssec: true, ..plain.clone() },
         plain.about(plain.question.with_kind(code::A)),
     ] {
-        assert!(cache.get(&other, now).is_none(), "{other:?}");
+        assert!(cache.get(&key(&other), now).is_none(), "{other:?}");
     }
 }
 
@@ -69,9 +69,9 @@ fn names_are_told_apart_by_flags_and_not_by_case() {
 fn a_newer_answer_takes_the_place_of_an_older_one() {
     let (cache, stats) = cache(100, 1 << 20);
     let (now, ask) = (Instant::now(), ask("x.example."));
-    cache.insert(&ask, &reply(&ask, 60, 1), now);
-    cache.insert(&ask, &reply(&ask, 60, 1), seconds_later(now, 50));
-    assert_eq!(cache.get(&ask, seconds_later(now, 70)).unwrap().age, 20);
+    cache.insert(&key(&ask), &reply(&ask, 60, 1), now);
+    cache.insert(&key(&ask), &reply(&ask, 60, 1), seconds_later(now, 50));
+    assert_eq!(cache.get(&key(&ask), seconds_later(now, 70)).unwrap().0.age, 20);
     assert_eq!(stats.snapshot().cache_entries, 1);
 }
 
@@ -81,12 +81,12 @@ fn what_was_used_stays_when_room_is_needed() {
     let now = Instant::now();
     let [a, b, c, d] = ["a.", "b.", "c.", "d."].map(ask);
     for ask in [&a, &b, &c] {
-        cache.insert(ask, &reply(ask, 60, 1), now);
+        cache.insert(&key(ask), &reply(ask, 60, 1), now);
     }
-    assert!(cache.get(&a, now).is_some());
-    cache.insert(&d, &reply(&d, 60, 1), now);
-    assert!(cache.get(&a, now).is_some() && cache.get(&d, now).is_some());
-    assert!(cache.get(&b, now).is_none());
+    assert!(cache.get(&key(&a), now).is_some());
+    cache.insert(&key(&d), &reply(&d, 60, 1), now);
+    assert!(cache.get(&key(&a), now).is_some() && cache.get(&key(&d), now).is_some());
+    assert!(cache.get(&key(&b), now).is_none());
     assert_eq!((stats.snapshot().cache_entries, stats.snapshot().cache_evictions), (3, 1));
 }
 
@@ -94,8 +94,8 @@ fn what_was_used_stays_when_room_is_needed() {
 fn no_entries_at_all_switches_it_off() {
     let (cache, _) = cache(0, 1 << 20);
     let (now, ask) = (Instant::now(), ask("x.example."));
-    cache.insert(&ask, &reply(&ask, 60, 1), now);
-    assert!(cache.get(&ask, now).is_none());
+    cache.insert(&key(&ask), &reply(&ask, 60, 1), now);
+    assert!(cache.get(&key(&ask), now).is_none());
 }
 
 proptest! {
@@ -110,10 +110,10 @@ proptest! {
             let ask = ask(&format!("{name}.example."));
             now += Duration::from_secs(1);
             if is_read {
-                let _ = cache.get(&ask, now);
+                let _ = cache.get(&key(&ask), now);
             } else {
-                cache.insert(&ask, &reply(&ask, ttl, size), now);
-                prop_assert_eq!(cache.get(&ask, now).unwrap().age, 0);
+                cache.insert(&key(&ask), &reply(&ask, ttl, size), now);
+                prop_assert_eq!(cache.get(&key(&ask), now).unwrap().0.age, 0);
             }
             let counted = stats.snapshot();
             prop_assert!(counted.cache_entries <= entries as u64 && counted.cache_bytes <= bytes as u64);
@@ -123,4 +123,25 @@ proptest! {
             prop_assert_eq!(shard.slots.iter().map(Slot::size).sum::<usize>() as u64, counted.cache_bytes);
         }
     }
+}
+
+#[test]
+fn what_has_expired_is_kept_for_want_of_better_and_told_with_a_short_ttl() {
+    let (cache, _) = cache(100, 1 << 20);
+    let (now, key_of_x) = (Instant::now(), key(&ask("x.example.")));
+    cache.insert(&key_of_x, &reply(&ask("x.example."), 60, 1), now);
+    assert!(cache.get(&key_of_x, seconds_later(now, 61)).is_none());
+    let stale = cache.stale(&key_of_x, seconds_later(now, 61)).unwrap();
+    let message = HickoryMessage::from_vec(&stale.bytes()).unwrap();
+    assert_eq!((message.answers[0].ttl, stale.errors()), (30, Errors::from(None).and(Some(ede::STALE))));
+    assert!(cache.stale(&key_of_x, seconds_later(now, 60 + 86_400)).is_none());
+}
+
+#[test]
+fn one_asker_in_the_last_tenth_is_told_to_refresh() {
+    let (cache, _) = cache(100, 1 << 20);
+    let (now, key_of_x) = (Instant::now(), key(&ask("x.example.")));
+    cache.insert(&key_of_x, &reply(&ask("x.example."), 100, 1), now);
+    let is_due = |seconds| cache.get(&key_of_x, seconds_later(now, seconds)).unwrap().1;
+    assert_eq!([89, 90, 91].map(is_due), [false, true, false]);
 }

@@ -10,7 +10,7 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use crate::domains::Treatment;
 use crate::policy::View;
-use crate::wire::{Sections, code, ede, rcode};
+use crate::wire::{Errors, Sections, code, ede, rcode};
 
 /// The TTL of synthetic records is at most this if no SOA record came with the negative AAAA answer, in seconds
 /// (RFC 6147 §5.1.7).
@@ -26,12 +26,22 @@ pub(crate) enum Outcome {
     Unanswered(u16),
 }
 
+impl Outcome {
+    /// The extended errors that belong to it.
+    pub(crate) const fn errors(&self) -> Errors {
+        match self {
+            Self::Answered(answered) => answered.errors,
+            Self::Unanswered(_) => Errors::NONE,
+        }
+    }
+}
+
 /// An answer, its chain of aliases complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) rcode: u16,
-    /// The extended error that came with it (RFC 8914).
-    pub(crate) ede: Option<u16>,
+    /// The extended errors that belong to it (RFC 8914).
+    pub(crate) errors: Errors,
     /// How long absence holds, in seconds, if an SOA record said so (RFC 2308 §5).
     pub(crate) negative_ttl: Option<u32>,
     pub(crate) sections: Sections,
@@ -92,7 +102,7 @@ fn judge_records(view: &View, aaaa: &Outcome) -> Judgement {
     match aaaa.rcode {
         rcode::NAME_ERROR => Judgement::Final,
         // That an answer is bogus must not be hidden behind synthesis (RFC 6147 §5.5).
-        rcode::SERVER_FAILURE if aaaa.ede.is_some_and(ede::is_dnssec_failure) => Judgement::Final,
+        rcode::SERVER_FAILURE if aaaa.errors.iter().any(ede::is_dnssec_failure) => Judgement::Final,
         rcode::NO_ERROR => {
             let any = |excluded| {
                 aaaa.sections.answers.iter().filter_map(aaaa_address).any(|address| view.excludes(address) == excluded)

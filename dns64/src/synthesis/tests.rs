@@ -49,7 +49,7 @@ fn sections(answers: &[&str]) -> Sections {
 
 /// An answer with this RCODE and these records; with an SOA record if `negative_ttl` is given.
 fn answered(rcode: u16, negative_ttl: Option<u32>, answers: &[&str]) -> Outcome {
-    Outcome::Answered(Answered { rcode, ede: None, negative_ttl, sections: sections(answers) })
+    Outcome::Answered(Answered { rcode, errors: Errors::default(), negative_ttl, sections: sections(answers) })
 }
 
 fn empty() -> Outcome {
@@ -144,8 +144,13 @@ fn a_records_and_their_signatures_are_stripped_and_the_chain_stays() {
 
 #[test]
 fn a_bogus_aaaa_answer_is_not_hidden_behind_synthesis() {
-    let bogus =
-        |ede| Outcome::Answered(Answered { rcode: rcode::SERVER_FAILURE, ede: Some(ede), ..Answered::default() });
+    let bogus = |ede| {
+        Outcome::Answered(Answered {
+            rcode: rcode::SERVER_FAILURE,
+            errors: Errors::from(Some(ede)),
+            ..Answered::default()
+        })
+    };
     let view = view(&[NSP], WellKnownPolicy::Strict);
     let with_a = a(&["x. 60 A 192.0.2.1"]);
     assert_eq!(decide(standard(&view), &bogus(6), &with_a), Decision::AaaaAnswer);
@@ -233,7 +238,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
             // Half of the codes are NOERROR.
             let rcode = rcode.saturating_sub(12);
             let sections = Sections { answers, ..Sections::default() };
-            Outcome::Answered(Answered { rcode, ede, negative_ttl, sections })
+            Outcome::Answered(Answered { rcode, errors: Errors::from(ede), negative_ttl, sections })
         }),
     ]
 }

@@ -1,16 +1,16 @@
 //! One question to one upstream: UDP, and TCP if the answer does not fit.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
+use super::pool::{Pool, Unavailable};
 use crate::stats::Stats;
-use crate::wire::{Ask, EDNS_PAYLOAD, Malformed, Reply, code, ede, flag, rcode};
+use crate::wire::{Ask, EDNS_PAYLOAD, HEADER_LEN, Malformed, Reply, code, ede, flag, rcode};
 
 /// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
 const DATAGRAM: usize = 4096;
@@ -29,6 +29,8 @@ pub(super) enum Failure {
     Unreadable,
     /// UDP worked, but the whole answer could not be had over TCP.
     AfterUdp,
+    /// The answer came with other letters than were asked with.
+    OtherCase,
     /// No socket could be opened here, which says nothing about the upstream.
     Local,
 }
@@ -38,14 +40,16 @@ impl Failure {
     pub(super) const fn ede(self) -> u16 {
         match self {
             Self::Timeout | Self::Unreachable => ede::NO_REACHABLE_AUTHORITY,
-            Self::Unreadable | Self::AfterUdp | Self::Local => ede::NETWORK_ERROR,
+            Self::Unreadable | Self::AfterUdp | Self::OtherCase | Self::Local => ede::NETWORK_ERROR,
         }
     }
 }
 
 /// How to ask one upstream.
 pub(super) struct Exchange<'a> {
-    pub(super) address: SocketAddr,
+    pub(super) pool: &'a Pool,
+    /// Whether letters are sent in random case.
+    pub(super) random_case: bool,
     /// For the datagram, and again for the connection.
     pub(super) timeout: Duration,
     /// For everything.
@@ -67,16 +71,24 @@ impl Exchange<'_> {
 
     async fn run_uncounted(&self, ask: &Ask) -> Result<Reply, Failure> {
         let mut with_edns = true;
-        let mut reply = self.within_timeout(self.udp(ask, with_edns)).await?;
+        let mut reply = match self.within_timeout(self.udp(ask, with_edns)).await {
+            // Forged, or from an upstream that does not keep the case: over TCP it cannot be forged.
+            Err(Failure::OtherCase) => return self.over_tcp(ask, with_edns).await,
+            reply => reply?,
+        };
         // RFC 6891 §7: a server that knows no EDNS says FORMERR and sends no OPT record.
         if matches!(reply.rcode, rcode::FORMAT_ERROR | rcode::NOT_IMPLEMENTED) && !reply.edns {
             with_edns = false;
             reply = self.within_timeout(self.udp(ask, with_edns)).await?;
         }
         if reply.truncated {
-            reply = self.within_timeout(self.tcp(ask, with_edns)).await.map_err(|_| Failure::AfterUdp)?;
+            reply = self.over_tcp(ask, with_edns).await?;
         }
         Ok(reply)
+    }
+
+    async fn over_tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
+        self.within_timeout(self.tcp(ask, with_edns)).await.map_err(|_| Failure::AfterUdp)
     }
 
     async fn within_timeout(&self, attempt: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {
@@ -84,23 +96,32 @@ impl Exchange<'_> {
         timeout_at(end, attempt).await.unwrap_or(Err(Failure::Timeout))
     }
 
-    /// A fresh connected socket for each question: a random port beside the random ID (RFC 5452 §9.2), and the kernel
-    /// drops datagrams from anybody else.
     async fn udp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
-        let any: SocketAddr = match self.address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.map_err(|error| self.local(&error))?;
-        socket.connect(self.address).await.map_err(|error| self.unreachable(&error))?;
+        let pooled = self.pool.take(Instant::now()).await.map_err(|error| match error {
+            Unavailable::Here(error) => self.local(&error),
+            Unavailable::There(error) => self.unreachable(&error),
+        })?;
+        let socket = &pooled.socket;
         let id = rand::random();
-        socket.send(&encode(ask, id, with_edns)).await.map_err(|error| self.unreachable(&error))?;
+        let mut query = encode(ask, id, with_edns);
+        let name = HEADER_LEN..HEADER_LEN + ask.question.name_bytes().len();
+        if self.random_case {
+            mix_case(&mut query[name.clone()]);
+        }
+        socket.send(&query).await.map_err(|error| self.unreachable(&error))?;
         self.stats.upstream_udp.increment();
         let mut buffer = vec![0; DATAGRAM];
         for _ in 0..MOST_MISMATCHES {
             let length = socket.recv(&mut buffer).await.map_err(|error| self.unreachable(&error))?;
-            match Reply::parse(buffer[..length].to_vec(), id, &ask.question) {
-                Ok(reply) => return Ok(reply),
+            let answer = &buffer[..length];
+            match Reply::parse(answer.to_vec(), id, &ask.question) {
+                Ok(_) if self.random_case && answer.get(name.clone()) != query.get(name.clone()) => {
+                    return Err(Failure::OtherCase);
+                }
+                Ok(reply) => {
+                    self.pool.give_back(pooled);
+                    return Ok(reply);
+                }
                 Err(Malformed::Mismatch) => self.stats.upstream_mismatched.increment(),
                 Err(Malformed::Unreadable) => return Err(Failure::Unreadable),
             }
@@ -115,7 +136,7 @@ impl Exchange<'_> {
     }
 
     async fn tcp_bytes(&self, query: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.address).await?;
+        let mut stream = TcpStream::connect(self.pool.address()).await?;
         self.stats.upstream_tcp.increment();
         // RFC 7766 §8: length and message in one write.
         let length = u16::try_from(query.len()).map_err(io::Error::other)?;
@@ -128,13 +149,22 @@ impl Exchange<'_> {
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
-        debug!(upstream = %self.address, %error, "upstream unreachable");
+        debug!(upstream = %self.pool.address(), %error, "upstream unreachable");
         Failure::Unreachable
     }
 
     fn local(&self, error: &io::Error) -> Failure {
-        debug!(upstream = %self.address, %error, "no socket to ask upstream with");
+        debug!(upstream = %self.pool.address(), %error, "no socket to ask upstream with");
         Failure::Local
+    }
+}
+
+/// Gives each letter a random case; length bytes are below 64 and no letters.
+fn mix_case(name: &mut [u8]) {
+    for byte in name.iter_mut().filter(|byte| byte.is_ascii_alphabetic()) {
+        if rand::random() {
+            *byte ^= 0x20;
+        }
     }
 }
 

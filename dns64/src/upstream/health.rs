@@ -33,6 +33,8 @@ struct State {
     /// Failures since the last answer.
     failures: u32,
     last_answer: Option<Instant>,
+    /// How long answers take, smoothed as TCP does it (RFC 6298 §2); nothing until there was one.
+    usual_time: Option<Duration>,
     /// When it may be probed; nothing while it is well.
     down_until: Option<Instant>,
     /// Whether our queries to it come back to us.
@@ -48,6 +50,17 @@ impl Health {
         state.last_answer = Some(now);
         // In a loop the answer is our own, and no sign of life.
         if state.is_loop { Change::None } else { state.recover() }
+    }
+
+    /// An answer took so long.
+    pub(super) fn took(&self, time: Duration) {
+        let mut state = self.state();
+        state.usual_time = Some(state.usual_time.map_or(time, |usual| (7 * usual + time) / 8));
+    }
+
+    /// How long answers usually take; zero while that is not known, so that it becomes known.
+    pub(super) fn usual_time(&self) -> Duration {
+        self.state().usual_time.unwrap_or_default()
     }
 
     /// No answer came to a question asked at `asked`.
@@ -156,6 +169,15 @@ mod tests {
         health.answered(asked + FIRST_REST);
         assert_eq!(health.failed(asked + 2 * FIRST_REST, asked), Change::None);
         assert_eq!(health.down_until(), None);
+    }
+
+    #[test]
+    fn the_usual_time_follows_slowly() {
+        let health = Health::default();
+        assert_eq!(health.usual_time(), Duration::ZERO);
+        health.took(Duration::from_millis(80));
+        health.took(Duration::from_millis(160));
+        assert_eq!(health.usual_time(), Duration::from_millis(90));
     }
 
     #[test]

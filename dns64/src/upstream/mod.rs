@@ -2,20 +2,23 @@
 
 mod exchange;
 mod health;
+mod pool;
 mod probe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, UpstreamOrder};
 use crate::stats::Stats;
-use crate::wire::{Ask, Question, Reply, ede, rcode};
+use crate::wire::{Ask, Question, Reply, ede};
 use exchange::{Exchange, Failure};
 use health::{Change, Health};
+use pool::Pool;
 use probe::Marker;
 
 /// The upstreams, and what is known of their health.
@@ -25,23 +28,30 @@ pub(crate) struct Forwarder {
     marker: Marker,
     timeout: Duration,
     attempts: u32,
+    order: UpstreamOrder,
+    random_case: bool,
     stats: Arc<Stats>,
 }
 
 #[derive(Debug)]
 struct Upstream {
-    address: SocketAddr,
+    pool: Pool,
     health: Health,
 }
 
+/// Of so many questions, one begins with an upstream that is not the fastest, to see whether it still is not.
+const EXPLORED: u32 = 32;
+
 impl Forwarder {
-    pub(crate) fn new(config: &Config, stats: Arc<Stats>) -> Self {
-        let upstream = |&address| Upstream { address, health: Health::default() };
+    pub(crate) fn new(config: &Config, upstreams: &[SocketAddr], stats: Arc<Stats>) -> Self {
+        let upstream = |&address| Upstream { pool: Pool::new(address), health: Health::default() };
         Self {
-            upstreams: config.upstreams.iter().map(upstream).collect(),
+            upstreams: upstreams.iter().map(upstream).collect(),
             marker: Marker::new(),
             timeout: config.timeout,
             attempts: config.attempts,
+            order: config.upstream_order,
+            random_case: config.random_case,
             stats,
         }
     }
@@ -99,10 +109,16 @@ impl Forwarder {
     async fn attempt(&self, index: usize, ask: &Ask, deadline: Instant) -> Result<Reply, Failure> {
         let upstream = &self.upstreams[index];
         let started = Instant::now();
-        let exchange = Exchange { address: upstream.address, timeout: self.timeout, deadline, stats: &self.stats };
+        let (timeout, random_case, stats) = (self.timeout, self.random_case, &*self.stats);
+        let exchange = Exchange { pool: &upstream.pool, random_case, timeout, deadline, stats };
         let result = exchange.run(ask).await;
+        if result.is_ok() {
+            upstream.health.took(started.elapsed());
+        }
         let change = match &result {
-            Ok(_) | Err(Failure::AfterUdp | Failure::Unreadable) => upstream.health.answered(Instant::now()),
+            Ok(_) | Err(Failure::AfterUdp | Failure::OtherCase | Failure::Unreadable) => {
+                upstream.health.answered(Instant::now())
+            }
             Err(Failure::Timeout | Failure::Unreachable) => upstream.health.failed(Instant::now(), started),
             Err(Failure::Local) => Change::None,
         };
@@ -110,12 +126,24 @@ impl Forwarder {
         result
     }
 
+    /// Whether nobody is there to answer, as far as is known.
+    pub(crate) fn is_down(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.health.down_until().is_some())
+    }
+
     /// Whom to ask in which order: the healthy ones as configured, then those whose last answer is least long overdue.
     fn candidates(self: &Arc<Self>) -> Vec<usize> {
         let now = Instant::now();
         let mut candidates: Vec<usize> =
             (0..self.upstreams.len()).filter(|&index| !self.upstreams[index].health.is_loop()).collect();
-        candidates.sort_by_key(|&index| self.upstreams[index].health.down_until());
+        let is_fastest_first = self.order == UpstreamOrder::Fastest && !rand::random_ratio(1, EXPLORED);
+        if self.order == UpstreamOrder::Fastest && !is_fastest_first {
+            candidates.shuffle(&mut rand::rng());
+        }
+        candidates.sort_by_key(|&index| {
+            let health = &self.upstreams[index].health;
+            (health.down_until(), if is_fastest_first { health.usual_time() } else { Duration::ZERO })
+        });
         for index in 0..self.upstreams.len() {
             let is_alone = candidates.len() <= 1 && candidates.first() == Some(&index);
             if !is_alone && self.upstreams[index].health.wants_probe(now) {
@@ -136,7 +164,7 @@ impl Forwarder {
             if answer.is_ok() {
                 upstream.log(upstream.health.probe_succeeded());
             }
-            debug!(upstream = %upstream.address, answered = answer.is_ok(), "probed upstream");
+            debug!(upstream = %upstream.pool.address(), answered = answer.is_ok(), "probed upstream");
         });
     }
 }
@@ -145,10 +173,12 @@ impl Upstream {
     fn log(&self, change: Change) {
         match change {
             Change::None => {}
-            Change::Down => warn!(upstream = %self.address, "upstream does not answer; others are asked before it"),
-            Change::Up => info!(upstream = %self.address, "upstream answers again"),
+            Change::Down => {
+                warn!(upstream = %self.pool.address(), "upstream does not answer; others are asked before it")
+            }
+            Change::Up => info!(upstream = %self.pool.address(), "upstream answers again"),
             Change::Loop => error!(
-                upstream = %self.address,
+                upstream = %self.pool.address(),
                 "upstream sends our own queries back to us and is not asked any more; give a resolver elsewhere"
             ),
         }
@@ -159,6 +189,5 @@ impl Upstream {
 ///
 /// One that does not validate would: that a name is bogus is therefore the answer.
 fn is_helpful(reply: &Reply) -> bool {
-    reply.ede.is_some_and(ede::is_dnssec_failure)
-        || !matches!(reply.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
+    reply.is_bogus() || !reply.is_failure()
 }

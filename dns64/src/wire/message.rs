@@ -6,8 +6,8 @@ use hickory_proto::rr::Record;
 use super::cursor::{Cursor, HEADER_LEN};
 use super::query::{Limit, Query};
 use super::question::Question;
-use super::reply::Reply;
 use super::{EDNS_PAYLOAD, code, ede, flag, rcode};
+use crate::cache::Known;
 
 /// The sections after the question, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// The records of an upstream's answer with their TTLs `age` seconds lower; nothing if they cannot be decoded.
-    pub(crate) fn decode(reply: &Reply, age: u32) -> Option<Self> {
-        let message = HickoryMessage::from_vec(&reply.aged(age)).ok()?;
+    /// The records of a message; nothing if they cannot be decoded.
+    pub(crate) fn decode(message: &[u8]) -> Option<Self> {
+        let message = HickoryMessage::from_vec(message).ok()?;
         Some(Self { answers: message.answers, authorities: message.authorities, additionals: message.additionals })
     }
 }
@@ -33,25 +33,54 @@ pub(crate) struct Message {
     rcode: u16,
     authoritative: bool,
     authentic: bool,
-    ede: Option<u16>,
+    errors: Errors,
+}
+
+/// Extended errors of one answer (RFC 8914); two are as many as come together here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Errors([Option<u16>; 2]);
+
+impl Errors {
+    pub(crate) const NONE: Self = Self([None, None]);
+
+    /// These and one more, unless it is there already or there are two.
+    pub(crate) fn and(mut self, code: Option<u16>) -> Self {
+        if !self.0.contains(&code)
+            && let Some(free) = self.0.iter_mut().find(|one| one.is_none())
+        {
+            *free = code;
+        }
+        self
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl From<Option<u16>> for Errors {
+    fn from(code: Option<u16>) -> Self {
+        Self([code, None])
+    }
 }
 
 impl Message {
-    /// What an upstream said, `age` seconds ago.
-    pub(crate) fn from_reply(reply: &Reply, age: u32) -> Self {
+    /// What an upstream said.
+    pub(crate) fn from_known(known: &Known) -> Self {
+        let reply = &known.reply;
         Self {
-            bytes: reply.aged(age),
+            bytes: known.bytes(),
             rcode: reply.rcode,
             authoritative: false,
-            authentic: reply.authentic,
-            ede: reply.ede,
+            authentic: reply.authentic && !known.is_stale,
+            errors: known.errors(),
         }
     }
 
     /// An answer of our own making; SERVFAIL if it cannot be encoded.
     pub(crate) fn from_sections(question: &Question, rcode: u16, sections: Sections) -> Self {
         match encode(question, sections) {
-            Some(bytes) => Self { bytes, rcode, authoritative: false, authentic: false, ede: None },
+            Some(bytes) => Self { bytes, rcode, authoritative: false, authentic: false, errors: Errors::default() },
             None => Self::empty(question, rcode::SERVER_FAILURE),
         }
     }
@@ -61,12 +90,17 @@ impl Message {
         let words = [0, flag::QR, 1, 0, 0, 0_u16];
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         bytes.extend_from_slice(question.bytes());
-        Self { bytes, rcode, authoritative: false, authentic: false, ede: None }
+        Self { bytes, rcode, authoritative: false, authentic: false, errors: Errors::default() }
     }
 
     /// The same with an extended error (RFC 8914), which clients with EDNS see.
     pub(crate) fn with_ede(self, code: u16) -> Self {
-        Self { ede: Some(code), ..self }
+        Self { errors: self.errors.and(Some(code)), ..self }
+    }
+
+    /// The same with the extended errors of what it was made from.
+    pub(crate) fn with_errors(self, errors: Errors) -> Self {
+        errors.iter().fold(self, Self::with_ede)
     }
 
     /// The same as the word of the zone's authority.
@@ -88,7 +122,7 @@ impl Message {
         let question = query.ask.question.bytes();
         let largest = query.largest_answer(limit);
         let has_opt = query.edns.is_some();
-        let opt_len = if has_opt { opt_len(self.ede) } else { 0 };
+        let opt_len = if has_opt { opt_len(self.errors) } else { 0 };
         let truncated = self.bytes.len() + opt_len > largest;
         if truncated {
             self.bytes.truncate(HEADER_LEN + question.len());
@@ -101,7 +135,7 @@ impl Message {
         if has_opt {
             let additionals = u16::from_be_bytes([self.bytes[10], self.bytes[11]]).saturating_add(1);
             self.bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
-            append_opt(&mut self.bytes, self.rcode, query.ask.dnssec, self.ede);
+            append_opt(&mut self.bytes, self.rcode, query.ask.dnssec, self.errors);
         }
         (self.bytes, truncated)
     }
@@ -148,23 +182,22 @@ fn encode(question: &Question, sections: Sections) -> Option<Vec<u8>> {
 }
 
 /// Length of the OPT record that [`append_opt`] writes, in bytes.
-const fn opt_len(ede: Option<u16>) -> usize {
-    if ede.is_some() { 17 } else { 11 }
+fn opt_len(errors: Errors) -> usize {
+    11 + 6 * errors.iter().count()
 }
 
 /// Appends our OPT record (RFC 6891 §6.1.2); the caller counts it.
-pub(super) fn append_opt(bytes: &mut Vec<u8>, rcode: u16, dnssec: bool, ede: Option<u16>) {
+pub(super) fn append_opt(bytes: &mut Vec<u8>, rcode: u16, dnssec: bool, errors: Errors) {
     let [_, rcode_high] = (rcode >> 4).to_be_bytes();
     bytes.push(0);
     bytes.extend_from_slice(&code::OPT.to_be_bytes());
     bytes.extend_from_slice(&EDNS_PAYLOAD.to_be_bytes());
     bytes.extend_from_slice(&[rcode_high, 0, if dnssec { 0x80 } else { 0 }, 0]);
-    match ede {
-        Some(info) => {
-            for word in [6, ede::OPTION, 2, info] {
-                bytes.extend_from_slice(&word.to_be_bytes());
-            }
+    let length = u16::try_from(opt_len(errors) - opt_len(Errors::default())).unwrap_or_default();
+    bytes.extend_from_slice(&length.to_be_bytes());
+    for error in errors.iter() {
+        for word in [ede::OPTION, 2, error] {
+            bytes.extend_from_slice(&word.to_be_bytes());
         }
-        None => bytes.extend_from_slice(&[0, 0]),
     }
 }

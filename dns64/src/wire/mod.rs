@@ -8,7 +8,8 @@ mod query;
 mod question;
 mod reply;
 
-pub(crate) use message::{Message, Sections, truncate};
+pub(crate) use cursor::HEADER_LEN;
+pub(crate) use message::{Errors, Message, Sections, truncate};
 pub(crate) use query::{Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};
 pub(crate) use reply::{Malformed, Reply};
@@ -61,8 +62,11 @@ pub(crate) mod flag {
 /// The option that carries an extended error, and its codes that we send or read (RFC 8914 §2, §4).
 pub(crate) mod ede {
     pub(crate) const OPTION: u16 = 15;
+    pub(crate) const STALE: u16 = 3;
+    pub(crate) const NOT_READY: u16 = 14;
     pub(crate) const FILTERED: u16 = 17;
     pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const STALE_NAME_ERROR: u16 = 19;
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
     pub(crate) const NETWORK_ERROR: u16 = 23;
     pub(crate) const SYNTHESIZED: u16 = 29;

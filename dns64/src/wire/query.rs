@@ -120,7 +120,7 @@ fn fault(header: Header, rcode: u16, with_opt: bool) -> Vec<u8> {
     let words = [header.id, flags, 0, 0, 0, additionals];
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
     if with_opt {
-        super::message::append_opt(&mut bytes, rcode, false, None);
+        super::message::append_opt(&mut bytes, rcode, false, super::Errors::default());
     }
     bytes
 }

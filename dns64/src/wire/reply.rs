@@ -74,13 +74,13 @@ impl Reply {
         Ok(scan.into_reply(bytes, header))
     }
 
-    /// The bytes with every TTL `age` seconds lower; no question section of its own if the upstream gave none.
-    pub(crate) fn aged(&self, age: u32) -> Vec<u8> {
+    /// The bytes with every TTL changed; no question section of its own if the upstream gave none.
+    pub(crate) fn with_ttls(&self, change: impl Fn(u32) -> u32) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         for &at in &self.ttls {
             let at = usize::from(at);
             if let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) {
-                *field = sane_ttl(u32::from_be_bytes(*field)).saturating_sub(age).to_be_bytes();
+                *field = change(sane_ttl(u32::from_be_bytes(*field))).to_be_bytes();
             }
         }
         bytes
@@ -99,6 +99,16 @@ impl Reply {
             }
             _ => 0,
         }
+    }
+
+    /// Whether it says no more than that something failed.
+    pub(crate) const fn is_failure(&self) -> bool {
+        matches!(self.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
+    }
+
+    /// Whether it says that DNSSEC validation failed.
+    pub(crate) fn is_bogus(&self) -> bool {
+        self.ede.is_some_and(ede::is_dnssec_failure)
     }
 
     /// Memory held, in bytes.

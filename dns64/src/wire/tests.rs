@@ -4,6 +4,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::Known;
 
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -93,7 +94,7 @@ fn the_lowest_ttl_of_all_sections_counts_and_all_of_them_age() {
         message.edns = Some(Edns::new());
     });
     assert_eq!(reply.lifetime(86400, 10800), 50);
-    let aged = HickoryMessage::from_vec(&reply.aged(60)).unwrap();
+    let aged = HickoryMessage::from_vec(&reply.with_ttls(|ttl| ttl.saturating_sub(60))).unwrap();
     assert_eq!(aged.all_sections().map(|record| record.ttl).collect::<Vec<_>>(), [840, 40, 0]);
 }
 
@@ -114,7 +115,7 @@ fn the_opt_record_is_taken_out_wherever_it_stands() {
     let first = Reply::parse(first, 7, &question("x.example.")).unwrap();
     assert_eq!((first.edns, first.rcode), (true, rcode::BAD_VERSION));
     for reply in [last, first] {
-        let message = HickoryMessage::from_vec(&reply.aged(0)).unwrap();
+        let message = HickoryMessage::from_vec(&reply.with_ttls(|ttl| ttl)).unwrap();
         assert!(message.edns.is_none());
         assert_eq!(message.additionals, [a("y.example.", 50)]);
     }
@@ -138,7 +139,7 @@ fn a_bare_error_header_is_an_answer() {
     let reply =
         Reply::parse(b"\x00\x07\x80\x01\x00\x00\x00\x00\x00\x00\x00\x00".to_vec(), 7, &question("x.example.")).unwrap();
     assert_eq!((reply.rcode, reply.edns), (rcode::FORMAT_ERROR, false));
-    assert_eq!(HickoryMessage::from_vec(&reply.aged(0)).unwrap().queries.len(), 1);
+    assert_eq!(HickoryMessage::from_vec(&reply.with_ttls(|ttl| ttl)).unwrap().queries.len(), 1);
 }
 
 #[test]
@@ -153,7 +154,9 @@ fn a_finished_answer_has_the_clients_id_spelling_flags_and_opt_record() {
         message.metadata.authentic_data = true;
         message.add_answer(a("x.example.", 900));
     });
-    let (bytes, truncated) = Message::from_reply(&reply, 0).with_ede(ede::SYNTHESIZED).finish(&query, Limit::Datagram);
+    let (bytes, truncated) = Message::from_known(&Known::fresh(reply.clone().into()))
+        .with_ede(ede::SYNTHESIZED)
+        .finish(&query, Limit::Datagram);
     let told = HickoryMessage::from_vec(&bytes).unwrap();
     assert!(!truncated);
     assert_eq!(told.metadata.id, 9);
@@ -190,11 +193,11 @@ fn a_truncated_answer_keeps_its_question_only() {
     let reply = parsed(|message| {
         message.add_answers((0..60).map(|_| a("x.example.", 1)));
     });
-    let (bytes, truncated) = Message::from_reply(&reply, 0).finish(&query, Limit::Datagram);
+    let (bytes, truncated) = Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Datagram);
     let told = HickoryMessage::from_vec(&bytes).unwrap();
     assert!(truncated && told.metadata.truncation);
     assert_eq!((told.queries.len(), told.answers.len()), (1, 0));
-    let (whole, _) = Message::from_reply(&reply, 0).finish(&query, Limit::Stream);
+    let (whole, _) = Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Stream);
     let cut = HickoryMessage::from_vec(&truncate(&whole)).unwrap();
     assert_eq!((cut.metadata.truncation, cut.answers.len()), (true, 0));
 }
@@ -221,8 +224,9 @@ proptest! {
         bytes.truncate(bytes.len() - cut % (bytes.len() / 2));
         if let Ok(reply) = Reply::parse(bytes, 7, &question("x.example.")) {
             let query = Query::parse(&query_bytes(|_| {})).unwrap();
-            prop_assert!(Message::from_reply(&reply, age).finish(&query, Limit::Stream).0.len() >= 12);
-            let _ = Sections::decode(&reply, age);
+            let known = Known { reply: reply.into(), age, is_stale: false };
+            let _ = Sections::decode(&known.bytes());
+            prop_assert!(Message::from_known(&known).finish(&query, Limit::Stream).0.len() >= 12);
         }
     }
 

@@ -9,6 +9,7 @@ mod fronts;
 mod local;
 mod passing;
 mod policy;
+mod robust;
 mod synthesis;
 mod upstream;
 mod upstreams;

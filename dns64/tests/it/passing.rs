@@ -93,7 +93,7 @@ async fn failures_and_ttl_zero_are_not_cached() {
         _ => Script::Zone,
     })
     .await;
-    let server = start_with(&upstream).await;
+    let server = start(dns64::Config { failure_ttl: Duration::ZERO, ..config(&[upstream.address]) }).await;
     for question in ["zero.example. TXT", "broken.example. TXT", "without-soa.example. TXT"] {
         ask(server.address, question).await;
         ask(server.address, question).await;

@@ -7,7 +7,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use super::*;
 
 /// The code of the extended error (RFC 8914), if there is one.
-fn extended_error(message: &Message) -> Option<u16> {
+pub(crate) fn extended_error(message: &Message) -> Option<u16> {
     let option = message.edns.as_ref()?.option(EdnsCode::Unknown(15))?;
     let EdnsOption::Unknown(_, data) = option else { return None };
     Some(u16::from_be_bytes([data[0], data[1]]))

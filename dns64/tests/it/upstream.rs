@@ -72,7 +72,13 @@ impl Upstream {
 
     /// The questions so far, as `name TYPE` or `name TYPE tcp`, without the server's own probes.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().iter().filter(|question| !question.contains("nat64-probe")).cloned().collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|question| !question.to_ascii_lowercase().contains("nat64-probe"))
+            .cloned()
+            .collect()
     }
 }
 
