@@ -7,11 +7,14 @@ use nat64_core::Policy;
 use nat64_core::policy::PoolRange;
 use pref64::special;
 
-use super::file::{Dns64Section, File, TranslatorSection};
+use super::file::{Dns64Section, File, Mapping, PortAssignment, TranslatorSection};
 use super::place::{Located, Problem};
 use super::value::{Auto, Endpoint, PoolEntry};
 
-/// Checks `file` and writes the switches of both halves into it.
+/// Static mappings at the most.
+const MOST_STATIC: usize = 65_536;
+
+/// Checks `file` and writes the switches of both halves, and timers that follow from others, into it.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -27,6 +30,8 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
     prefixes(file)?;
     if translator.value {
         pool(&translator, &file.translator)?;
+        assignment(&file.translator)?;
+        rules(&file.translator)?;
         sources(&file.translator)?;
     }
     if dns64.value {
@@ -36,6 +41,9 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
     if translator.value && dns64.value {
         upstreams_outside_pool(file)?;
     }
+    let timers = &mut file.translator.timers;
+    timers.tcp_opening = timers.tcp_opening.or(Some(timers.tcp_transitory));
+    timers.tcp_closing = timers.tcp_closing.or(Some(timers.tcp_transitory));
     file.translator.enabled = Some(translator);
     file.dns64.enabled = Some(dns64);
     Ok(())
@@ -95,6 +103,58 @@ fn pool(switch: &Located<bool>, section: &TranslatorSection) -> Result<(), Probl
                 "with this entry the pool has {addresses} addresses; allowed are {} in all",
                 Policy::MAX_POOL_ADDRESSES
             )));
+        }
+    }
+    Ok(())
+}
+
+fn assignment(section: &TranslatorSection) -> Result<(), Problem> {
+    let assignment = &section.port_assignment;
+    let size = &section.port_blocks.size;
+    if !size.value.to::<u64>().is_power_of_two() {
+        return Err(size.problem("the size of port blocks is a power of two from 16 to 16384, for example 512"));
+    }
+    if assignment.value == PortAssignment::Single {
+        return Ok(());
+    }
+    if section.mapping == Mapping::AddressAndPortDependent {
+        return Err(assignment.problem(
+            "address-and-port-dependent mapping shares ports between subscribers, so ports can only be assigned \
+             \"single\"",
+        ));
+    }
+    if assignment.value == PortAssignment::Deterministic && section.deterministic_sources.0.len() != 1 {
+        return Err(assignment.problem(
+            "deterministic ports need the prefix that subscribers are numbered in; give exactly one \
+             deterministic-sources, for example \"2001:db8:1::/48\"",
+        ));
+    }
+    Ok(())
+}
+
+fn rules(section: &TranslatorSection) -> Result<(), Problem> {
+    for entry in &section.exclude {
+        if let Some(problem) = entry.value.problem() {
+            return Err(entry.problem(problem));
+        }
+    }
+    let pool: Vec<PoolRange> = section.pool4.values().map(|entry| pool_range(entry, section)).collect();
+    let mut mappings = 0;
+    for entry in &section.statics {
+        if let Some(problem) = entry.value.problem() {
+            return Err(entry.problem(problem));
+        }
+        let (address, ports) = entry.value.external();
+        let outside = (ports.first..=ports.last).find(|port| !pool.iter().any(|range| range.has_port(address, *port)));
+        if let Some(port) = outside {
+            return Err(entry.problem(format!(
+                "the static mapping's {address}:{port} is not in the pool; allowed are addresses and ports of \
+                 translator.pool4"
+            )));
+        }
+        mappings += entry.value.to_policy().count();
+        if mappings > MOST_STATIC {
+            return Err(entry.problem(format!("there are more than {MOST_STATIC} static mappings with this entry")));
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use pref64::Pref64;
 use serde::{Deserialize, Serialize};
 
 use super::place::Located;
+use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
 use super::value::{Auto, Endpoint, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix};
 
@@ -51,10 +52,20 @@ pub(crate) struct TranslatorSection {
     pub(crate) pool4: Many<PoolEntry>,
     pub(crate) ports: Located<PortRange>,
     pub(crate) subscriber_prefix_length: Number<48, 128>,
+    pub(crate) address_pooling: Pooling,
+    pub(crate) mapping: Mapping,
+    pub(crate) port_assignment: Located<PortAssignment>,
+    pub(crate) deterministic_sources: Many<Ipv6Range>,
     pub(crate) filtering: Filtering,
+    pub(crate) inbound_refresh: bool,
     pub(crate) hairpinning: bool,
+    pub(crate) check_tcp_resets: bool,
     pub(crate) reset_unknown_tcp: bool,
     pub(crate) workers: Number<0, 256>,
+    pub(crate) exclude: Vec<Located<Exclude>>,
+    #[serde(rename = "static")]
+    pub(crate) statics: Vec<Located<Static>>,
+    pub(crate) port_blocks: PortBlocksSection,
     pub(crate) timers: TimersSection,
     pub(crate) limits: LimitsSection,
     pub(crate) mtu: MtuSection,
@@ -69,10 +80,19 @@ impl Default for TranslatorSection {
             pool4: Many::default([]),
             ports: Located::default(PortRange::ALL),
             subscriber_prefix_length: Number::new(128),
+            address_pooling: Pooling::default(),
+            mapping: Mapping::default(),
+            port_assignment: Located::default(PortAssignment::Single),
+            deterministic_sources: Many::default([]),
             filtering: Filtering::default(),
+            inbound_refresh: true,
             hairpinning: true,
+            check_tcp_resets: true,
             reset_unknown_tcp: true,
             workers: Number::new(0),
+            exclude: Vec::new(),
+            statics: Vec::new(),
+            port_blocks: PortBlocksSection::default(),
             timers: TimersSection::default(),
             limits: LimitsSection::default(),
             mtu: MtuSection::default(),
@@ -82,8 +102,22 @@ impl Default for TranslatorSection {
     }
 }
 
+/// `[translator.port-blocks]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct PortBlocksSection {
+    pub(crate) size: Located<Number<16, 16_384>>,
+    pub(crate) per_subscriber: Number<1, 64>,
+}
+
+impl Default for PortBlocksSection {
+    fn default() -> Self {
+        Self { size: Located::default(Number::new(512)), per_subscriber: Number::new(4) }
+    }
+}
+
 /// One second to thirty days.
-type Timer = Lifetime<1000, 2_592_000_000>;
+pub(crate) type Timer = Lifetime<1000, 2_592_000_000>;
 
 /// `[translator.timers]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +126,8 @@ pub(crate) struct TimersSection {
     pub(crate) udp: Timer,
     pub(crate) tcp_established: Timer,
     pub(crate) tcp_transitory: Timer,
+    pub(crate) tcp_opening: Option<Timer>,
+    pub(crate) tcp_closing: Option<Timer>,
     pub(crate) tcp_incoming_syn: Timer,
     pub(crate) icmp: Timer,
     pub(crate) fragment: Timer,
@@ -105,6 +141,8 @@ impl Default for TimersSection {
             udp: Timer::new(core.udp),
             tcp_established: Timer::new(core.tcp_established),
             tcp_transitory: Timer::new(core.tcp_transitory),
+            tcp_opening: None,
+            tcp_closing: None,
             tcp_incoming_syn: Timer::new(core.tcp_incoming_syn),
             icmp: Timer::new(core.icmp),
             fragment: Timer::new(core.fragment),
@@ -121,6 +159,7 @@ pub(crate) struct LimitsSection {
     pub(crate) mappings: Number<1, { Limits::MOST }>,
     pub(crate) sessions_per_subscriber: Number<0, { Limits::MOST }>,
     pub(crate) mappings_per_subscriber: Number<0, { Limits::MOST }>,
+    pub(crate) new_mappings_per_second: Number<0, { Limits::MOST }>,
     pub(crate) fragments: Number<0, 1_000_000>,
     pub(crate) fragment_bytes: Number<0, 0xffff_ffff>,
     pub(crate) stored_syns: Number<0, 1_000_000>,
@@ -134,6 +173,7 @@ impl Default for LimitsSection {
             mappings: Number::new(core.mappings.into()),
             sessions_per_subscriber: Number::new(core.sessions_per_subscriber.unwrap_or(0).into()),
             mappings_per_subscriber: Number::new(core.mappings_per_subscriber.unwrap_or(0).into()),
+            new_mappings_per_second: Number::new(core.new_mappings_per_second.unwrap_or(0).into()),
             fragments: Number::new(core.fragments.into()),
             fragment_bytes: Number::new(core.fragment_bytes.into()),
             stored_syns: Number::new(core.stored_syns.into()),
@@ -284,6 +324,33 @@ pub(crate) enum Filtering {
     #[default]
     EndpointIndependent,
     AddressDependent,
+}
+
+/// `translator.address-pooling`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pooling {
+    #[default]
+    Paired,
+    Soft,
+}
+
+/// `translator.mapping`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mapping {
+    #[default]
+    EndpointIndependent,
+    AddressAndPortDependent,
+}
+
+/// `translator.port-assignment`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PortAssignment {
+    Single,
+    Blocks,
+    Deterministic,
 }
 
 /// `translator.header.flow-label`

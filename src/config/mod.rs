@@ -7,6 +7,7 @@ mod check;
 mod file;
 mod overrides;
 mod place;
+mod rules;
 mod scalar;
 mod settings;
 #[cfg(test)]

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nat64_core::Policy;
-use nat64_core::policy::{ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MtuPolicy, Timers, UdpZeroChecksum};
+use nat64_core::policy::{
+    ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MappingBehavior, MtuPolicy, PoolRule, Pooling,
+    PortAssignment, PortBlocks, Timers, UdpZeroChecksum,
+};
 use pref64::WellKnownPolicy;
 
 use super::check::{self, pool_range};
 use super::file::{self, Dns64Section, File, TranslatorSection};
 use super::place::{ConfigError, Problem, Source};
-use super::value::{Auto, MssClamp};
+use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
 use super::{LogFormat, LogLevel};
 
 /// A checked configuration.
@@ -152,6 +155,20 @@ fn policy(file: &File) -> Policy {
         subscriber_length: section.subscriber_prefix_length.to(),
         timers: timers(section),
         limits: limits(section),
+        pool_rules: pool_rules(section),
+        pooling: match section.address_pooling {
+            file::Pooling::Paired => Pooling::Paired,
+            file::Pooling::Soft => Pooling::Soft,
+        },
+        mapping: match section.mapping {
+            file::Mapping::EndpointIndependent => MappingBehavior::EndpointIndependent,
+            file::Mapping::AddressAndPortDependent => MappingBehavior::AddressAndPortDependent,
+        },
+        port_assignment: port_assignment(section),
+        exclusions: section.exclude.iter().map(|entry| entry.value.to_policy()).collect(),
+        static_mappings: section.statics.iter().flat_map(|entry| entry.value.to_policy()).collect(),
+        inbound_refresh: section.inbound_refresh,
+        check_resets: section.check_tcp_resets,
         filtering: match section.filtering {
             file::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
             file::Filtering::AddressDependent => Filtering::AddressDependent,
@@ -161,17 +178,36 @@ fn policy(file: &File) -> Policy {
         mtu: mtu(section),
         header: header(section),
         errors: errors(section),
-        ..Policy::new(Vec::new(), Vec::new())
     }
 }
 
-const fn timers(section: &TranslatorSection) -> Timers {
+fn pool_rules(section: &TranslatorSection) -> Vec<PoolRule> {
+    let rules = |entry: &PoolEntry| {
+        let AddressRange { first, last } = entry.addresses;
+        entry.sources.iter().map(move |sources| PoolRule { sources: sources.0, first, last }).collect::<Vec<_>>()
+    };
+    section.pool4.values().flat_map(rules).collect()
+}
+
+fn port_assignment(section: &TranslatorSection) -> PortAssignment {
+    match (section.port_assignment.value, section.deterministic_sources.values().next()) {
+        (file::PortAssignment::Blocks, _) => PortAssignment::Blocks(PortBlocks {
+            size: section.port_blocks.size.value.to(),
+            per_subscriber: section.port_blocks.per_subscriber.to(),
+        }),
+        (file::PortAssignment::Deterministic, Some(sources)) => PortAssignment::Deterministic(sources.0),
+        (file::PortAssignment::Single | file::PortAssignment::Deterministic, _) => PortAssignment::Single,
+    }
+}
+
+fn timers(section: &TranslatorSection) -> Timers {
     let timers = &section.timers;
+    let either = |own: Option<file::Timer>| own.unwrap_or(timers.tcp_transitory).value();
     Timers {
         udp: timers.udp.value(),
         tcp_established: timers.tcp_established.value(),
-        tcp_opening: timers.tcp_transitory.value(),
-        tcp_closing: timers.tcp_transitory.value(),
+        tcp_opening: either(timers.tcp_opening),
+        tcp_closing: either(timers.tcp_closing),
         tcp_transitory: timers.tcp_transitory.value(),
         tcp_incoming_syn: timers.tcp_incoming_syn.value(),
         icmp: timers.icmp.value(),
@@ -191,7 +227,7 @@ fn limits(section: &TranslatorSection) -> Limits {
         fragments: limits.fragments.to(),
         fragment_bytes: limits.fragment_bytes.to(),
         stored_syns: limits.stored_syns.to(),
-        ..Limits::default()
+        new_mappings_per_second: unless_zero(limits.new_mappings_per_second.to()),
     }
 }
 

@@ -243,6 +243,56 @@ fn a_pool_entry_has_its_own_ports_or_those_of_all() {
 }
 
 #[test]
+fn pool_entries_may_belong_to_some_sources() {
+    let text =
+        "[translator]\npool4 = [\"192.0.2.1\", { address = \"192.0.2.8/30\", sources = [\"2001:db8:a::/48\"] }]\n";
+    let rules = settings(text).policy.unwrap().pool_rules;
+
+    assert_eq!(rules.len(), 1);
+    assert_eq!(
+        (rules[0].sources.to_string(), rules[0].first.to_string()),
+        ("2001:db8:a::/48".into(), "192.0.2.8".into())
+    );
+}
+
+#[test]
+fn the_opening_and_closing_timers_follow_the_transitory_one() {
+    let text =
+        "[translator]\npool4 = \"192.0.2.1\"\n[translator.timers]\ntcp-transitory = \"9s\"\ntcp-closing = \"3s\"\n";
+    let timers = settings(text).policy.unwrap().timers;
+
+    let seconds = [timers.tcp_transitory, timers.tcp_opening, timers.tcp_closing].map(|timer| timer.as_secs());
+    assert_eq!(seconds, [9, 9, 3]);
+}
+
+#[test]
+fn exclusions_and_static_mappings_are_lists_of_tables() {
+    let text = "[translator]\npool4 = \"192.0.2.1\"\n[[translator.exclude]]\nprotocol = \"tcp\"\nports = \"25\"\n\
+                [[translator.static]]\nprotocol = \"udp\"\ninternal = \"2001:db8::1\"\nexternal = \"192.0.2.1\"\n\
+                ports = \"8000-8009\"\ninternal-ports = \"9000-9009\"\n";
+    let policy = settings(text).policy.unwrap();
+
+    assert_eq!(policy.exclusions[0].ports, Some((25, 25)));
+    assert_eq!(policy.static_mappings.len(), 10);
+    assert_eq!((policy.static_mappings[9].internal.1, policy.static_mappings[9].external.1), (9009, 8009));
+    let second = settings(&settings(text).to_toml().unwrap());
+    assert_eq!(second.policy.unwrap(), policy);
+}
+
+#[test]
+fn rules_that_contradict_themselves_are_refused_at_their_place() {
+    let with = |rest: &str| complaint(&format!("[translator]\npool4 = \"192.0.2.1\"\n{rest}\n"));
+
+    assert!(with("port-assignment = \"deterministic\"").contains("deterministic-sources"));
+    assert!(with("port-blocks.size = 500").contains("power of two"));
+    let overlapping = "mapping = \"address-and-port-dependent\"\nport-assignment = \"blocks\"";
+    assert!(with(overlapping).contains("shares ports"));
+    let outside = "[[translator.static]]\nprotocol = \"tcp\"\ninternal = \"2001:db8::1\"\nexternal = \"192.0.2.9\"\nports = \"80\"";
+    assert!(with(outside).contains("192.0.2.9:80 is not in the pool"));
+    assert!(with("[[translator.exclude]]\nprotocol = \"icmp\"\nports = \"1\"").contains("ICMP has no ports"));
+}
+
+#[test]
 fn the_defaults_are_those_of_the_crates_that_use_them() {
     let settings = settings(SMALLEST);
 

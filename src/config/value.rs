@@ -164,20 +164,22 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// An entry of the pool: addresses, and ports if they are not those of the whole pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry of the pool: addresses, ports if they are not those of the whole pool, and sources if it is not for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolEntry {
     /// The addresses.
     pub(crate) addresses: AddressRange,
     /// The ports, if the entry has its own.
     pub(crate) ports: Option<PortRange>,
+    /// The only sources that use it; none means it is for whoever has no entry of their own.
+    pub(crate) sources: Vec<Ipv6Range>,
 }
 
 impl FromStr for PoolEntry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { addresses: text.parse()?, ports: None })
+        Ok(Self { addresses: text.parse()?, ports: None, sources: Vec::new() })
     }
 }
 
@@ -189,6 +191,8 @@ impl<'de> Deserialize<'de> for PoolEntry {
         struct Long {
             address: AddressRange,
             ports: Option<PortRange>,
+            #[serde(default)]
+            sources: Vec<Ipv6Range>,
         }
 
         struct ShortOrLong;
@@ -206,7 +210,7 @@ impl<'de> Deserialize<'de> for PoolEntry {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(PoolEntry { addresses: long.address, ports: long.ports })
+                Ok(PoolEntry { addresses: long.address, ports: long.ports, sources: long.sources })
             }
         }
 
@@ -217,14 +221,17 @@ impl<'de> Deserialize<'de> for PoolEntry {
 impl Serialize for PoolEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Long {
+        struct Long<'e> {
             address: AddressRange,
-            ports: PortRange,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            ports: Option<PortRange>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            sources: &'e [Ipv6Range],
         }
-        match self.ports {
-            None => self.addresses.serialize(serializer),
-            Some(ports) => Long { address: self.addresses, ports }.serialize(serializer),
+        if self.ports.is_none() && self.sources.is_empty() {
+            return self.addresses.serialize(serializer);
         }
+        Long { address: self.addresses, ports: self.ports, sources: &self.sources }.serialize(serializer)
     }
 }
 
@@ -329,6 +336,31 @@ impl fmt::Display for Ipv6Range {
     }
 }
 
+/// A range of IPv4 addresses by prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ipv4Range(pub(crate) Ipv4Net);
+
+impl FromStr for Ipv4Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let net = text.parse::<Ipv4Net>().or_else(|_| text.parse::<Ipv4Addr>().map(Ipv4Net::from)).map_err(|_| {
+            format!("`{text}` is no IPv4 range; write it as address/length, for example 198.51.100.0/24")
+        })?;
+        if net.addr() == net.network() {
+            Ok(Self(net))
+        } else {
+            Err(format!("`{text}` has bits set after its length; the range is `{}`", net.trunc()))
+        }
+    }
+}
+
+impl fmt::Display for Ipv4Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Implements serde by `FromStr` and `Display`. Parsing happens inside a visitor, where the parser knows the place.
 macro_rules! as_text {
     ($($type:ty: $what:literal;)+) => {$(
@@ -365,6 +397,7 @@ as_text! {
     AddressRange: "an IPv4 address or range such as \"198.51.100.0/28\"";
     PortRange: "a port range such as \"1-65535\"";
     Endpoint: "an address, with a port if it is not 53, such as \"192.0.2.53\"";
+    Ipv4Range: "an IPv4 range such as \"198.51.100.0/24\"";
     Ipv6Range: "an IPv6 range such as \"2001:db8::/32\"";
     Auto<Ipv4Addr>: "\"auto\" or an IPv4 address";
     Auto<Ipv6Addr>: "\"auto\" or an IPv6 address";
