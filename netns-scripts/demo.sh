@@ -135,7 +135,7 @@ show_ping() {
 
 show_path() {
     step "traceroute shows the IPv4 routers on the way as addresses under the prefix."
-    show pod "$ROUTER6" traceroute -6 -n -q 1 -w 2 legacy.example
+    show pod "$ROUTER6" traceroute -6 -n -q 1 -N 1 -w 2 legacy.example
     show pod "$WEB6" traceroute -6 -n -I -q 1 -w 2 legacy.example
 }
 
