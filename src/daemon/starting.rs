@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use nat64_core::{Policy, Translator};
 use nat64_dataplane::{Clock, Dataplane, DataplaneConfig, Device, DeviceConfig};
+use pref64::{Pref64, WellKnownPolicy, special};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::running::{Failure, Running, Tasks};
 use crate::config::Settings;
@@ -118,6 +119,7 @@ async fn start_threads(
         source4 = policy.errors.source4.map(tracing::field::display),
         "sources of ICMP errors"
     );
+    warn_of_private_addresses(&policy);
     let clock = Clock::start();
     let translator = Arc::new(Translator::new(policy.clone(), seed()?)?);
     let failures = failures.clone();
@@ -127,6 +129,18 @@ async fn start_threads(
     });
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
     Ok(TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane: RwLock::new(Some(dataplane)) })
+}
+
+/// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.
+fn warn_of_private_addresses(policy: &Policy) {
+    let strict = policy.well_known == WellKnownPolicy::Strict && policy.prefixes.iter().any(Pref64::is_well_known);
+    if strict && policy.errors.source4.is_some_and(|own| !special::is_global(own)) {
+        warn!(
+            "this host's IPv4 address is not a global one, and 64:ff9b::/96 must not stand for such addresses (RFC 6052 \
+             section 3.1): they are refused; if hosts have to reach them, take another prefix, such as 64:ff9b:1::/96, or \
+             set wkp-allow-private"
+        );
+    }
 }
 
 fn cpus() -> usize {
