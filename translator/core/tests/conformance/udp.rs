@@ -182,3 +182,14 @@ fn behaviour_does_not_change_with_time_or_load() {
         assert_eq!(lab.pass4(&V4::udp((ROUTER4, round + 1), (POOL, port), b"x")).destination(), CLIENT);
     }
 }
+
+#[test]
+fn packets_a_filter_refuses_refresh_nothing() {
+    let mut lab = Lab::with(|policy| policy.filtering = Filtering::AddressDependent);
+    let port = lab.open_udp();
+    lab.pass_time(4 * MINUTE);
+    lab.send4(&V4::udp((STRANGER, 9), (POOL, port), b"x")).error4(DropReason::Filtered);
+    lab.lives_for(MINUTE);
+    lab.pass_time(MINUTE + SECOND);
+    lab.is_empty();
+}

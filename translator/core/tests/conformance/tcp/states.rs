@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use nat64_core::policy::Timers;
+use nat64_core::policy::{Filtering, Timers};
 use nat64_core::{DropReason, Verdict};
 
 use crate::lab::*;
-use crate::wire::{TCP, V4, V6};
+use crate::wire::{Icmp, TCP, V4, V6};
 
 /// RFC 6146 §4: TCP_EST and TCP_TRANS together, which is what RFC 5382 REQ-5 asks for.
 const ESTABLISHED: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
@@ -166,6 +166,38 @@ fn a_connection_idle_for_two_hours_and_four_minutes_still_works() {
     pass(&mut lab, port, FromV4(ACK));
     lab.pass_time(ESTABLISHED - 2 * MINUTE);
     pass(&mut lab, port, FromV6(ACK));
+}
+
+#[test]
+fn segments_a_filter_refuses_refresh_nothing() {
+    let mut lab = Lab::with(|policy| policy.filtering = Filtering::AddressDependent);
+    let port = lab.open_tcp();
+    lab.pass_time(MINUTE);
+    let left = lab.lifetime();
+    for flags in [ACK, FIN_ACK, RST] {
+        lab.send4(&V4::tcp((STRANGER, 9), (POOL, port), flags, b"")).error4(DropReason::Filtered);
+    }
+    lab.send4(&V4::tcp((STRANGER, 9), (POOL, port), SYN, b"")).held();
+    assert_eq!((lab.state(), lab.lifetime()), ("ESTABLISHED", left));
+}
+
+#[test]
+fn an_icmp_error_ends_no_connection() {
+    let mut lab = Lab::new();
+    let port = lab.open_tcp();
+    let sent = lab.pass6(&client_tcp(ACK)).bytes();
+    lab.pass_time(MINUTE);
+    let left = lab.lifetime();
+    for code in 0..16 {
+        lab.send4(&V4::icmp(ROUTER4, POOL, &Icmp::error(3, code, 0, &sent)));
+        assert_eq!((lab.state(), lab.lifetime()), ("ESTABLISHED", left), "code {code}");
+    }
+    let delivered = V6::tcp(service6(), (CLIENT, PORT), ACK, b"").bytes();
+    for code in 0..8 {
+        lab.send6(&V6::icmp(CLIENT, six(SERVER), &Icmp::error(1, code, 0, &delivered)));
+        assert_eq!((lab.state(), lab.lifetime()), ("ESTABLISHED", left), "code {code}");
+    }
+    pass(&mut lab, port, FromV4(ACK));
 }
 
 #[test]
