@@ -117,6 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_names_every_command_and_option() {
+        let reference = include_str!("../docs/reference/cli.md");
+        let mut command = Cli::command();
+        command.build();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            assert!(reference.contains(&format!("nat64 {}", sub.get_name())), "{}", sub.get_name());
+            for option in sub.get_opts().filter_map(clap::Arg::get_long) {
+                assert!(reference.contains(&format!("`--{option}")), "--{option} of {}", sub.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn help_reads_well() {
         insta::assert_snapshot!(all_help());
     }

@@ -1,6 +1,6 @@
 //! The configuration: a TOML file, overridden by the command line, checked, and turned into [`Settings`].
 //!
-//! [`place`] knows where each value came from, so that every complaint points there; [`file`] is the file's shape with
+//! [`place`] knows where each value came from, so that every complaint points there; [`mod@file`] is the file's shape with
 //! types whose range is part of them; [`check`] holds the rules between values.
 
 mod check;

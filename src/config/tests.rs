@@ -341,3 +341,26 @@ fn the_reference_describes_every_key_and_no_other() {
 
     assert_eq!(documented, keys_of(&settings(SMALLEST).to_toml().unwrap()));
 }
+
+#[test]
+fn the_reference_gives_the_defaults_that_are_in_force() {
+    let reference = include_str!("../../docs/reference/configuration.md");
+    let mut documented = String::new();
+    let mut key = "";
+    for line in reference.lines() {
+        if let Some(heading) = line.strip_prefix("### `").and_then(|rest| rest.strip_suffix('`')) {
+            key = heading;
+        } else if let Some(default) =
+            line.split(" | ").nth(1).and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'))
+        {
+            // A default in words depends on other keys, and follows no back quote or has more behind it.
+            documented.push_str(&format!("{key} = {default}\n"));
+        }
+    }
+    let flags = overrides(&["--pool4", "192.0.2.1", "--dns-upstream", "192.0.2.53"]);
+
+    let as_documented = resolve(source(&documented), &flags).unwrap_or_else(|error| panic!("{error}\n{documented}"));
+
+    assert!(documented.lines().count() > 40, "the tables are found: {documented}");
+    assert_eq!(as_documented.to_toml().unwrap(), settings(SMALLEST).to_toml().unwrap());
+}

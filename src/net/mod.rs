@@ -290,11 +290,9 @@ impl Network {
             (format!("net/ipv6/conf/{name}/addr_gen_mode"), "1"),
             (format!("net/ipv6/conf/{name}/router_solicitations"), "0"),
             (format!("net/ipv6/conf/{name}/accept_ra"), "0"),
-            // For IPv6, forwarding is a matter of the whole host. Of an interface it says whether it is a router's, which
-            // would report its multicast groups to the translator.
-            (format!("net/ipv6/conf/{name}/forwarding"), "0"),
         ];
         let forwarding = [
+            (format!("net/ipv6/conf/{name}/forwarding"), "1"),
             (format!("net/ipv4/conf/{name}/forwarding"), "1"),
             // The translator's own ICMP errors come out of the device with an address of this host as source.
             (format!("net/ipv4/conf/{name}/accept_local"), "1"),
