@@ -3,4 +3,5 @@
 mod differential;
 mod model;
 mod round_trip;
+mod simulation;
 mod support;
