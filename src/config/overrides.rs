@@ -22,7 +22,7 @@ pub(crate) struct Overrides {
     /// Recursive resolver to forward to, with a port if it is not 53; switches DNS64 on
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) dns_upstream: Vec<String>,
-    /// Address to answer DNS queries on, with a port if it is not 53 [default: [::]:53]
+    /// Address to answer DNS queries on, with a port if it is not 53 [default: every address]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) dns_listen: Vec<String>,
     /// Let private IPv4 addresses be reached under 64:ff9b::/96, against RFC 6052 section 3.1
