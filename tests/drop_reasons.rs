@@ -1,4 +1,5 @@
 //! `docs/reference/drop-reasons.md` says what the code says. `UPDATE_DOCS=1 cargo test --test drop_reasons` writes it anew.
+#![forbid(unsafe_code)]
 
 use std::fmt::Write;
 
