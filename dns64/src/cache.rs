@@ -47,12 +47,15 @@ pub(crate) struct Known {
     pub(crate) age: u32,
     /// Whether its time is over.
     pub(crate) is_stale: bool,
+    /// How long it may be told without asking here again, in seconds: until the last tenth of its time, in which it is
+    /// refreshed if somebody asks. Zero if it was not asked for before.
+    pub(crate) left: u32,
 }
 
 impl Known {
     /// An answer that was just received.
     pub(crate) const fn fresh(reply: Arc<Reply>) -> Self {
-        Self { reply, age: 0, is_stale: false }
+        Self { reply, age: 0, is_stale: false, left: 0 }
     }
 
     /// The answer's bytes, with the TTLs that are left of it.
@@ -164,7 +167,9 @@ impl Slot {
 
     fn known(&self, now: Instant, is_stale: bool) -> Known {
         let age = seconds(now.saturating_duration_since(self.received));
-        Known { reply: Arc::clone(&self.reply), age, is_stale }
+        let ending = self.expires - (self.expires - self.received) / 10;
+        let left = seconds(ending.saturating_duration_since(now));
+        Known { reply: Arc::clone(&self.reply), age, is_stale, left }
     }
 
     /// Whether it is in the last tenth of its time.

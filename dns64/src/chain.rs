@@ -32,11 +32,18 @@ pub(crate) struct Found {
     outcome: Outcome,
     /// The answer as received, if it was complete by itself.
     whole: Option<Known>,
+    /// How long all of it may be told again, in seconds.
+    left: u32,
 }
 
 impl Found {
     const fn unanswered(ede: u16) -> Self {
-        Self { outcome: Outcome::Unanswered(ede), whole: None }
+        Self { outcome: Outcome::Unanswered(ede), whole: None, left: 0 }
+    }
+
+    /// How long this may be told again without looking, in seconds.
+    pub(crate) const fn left(&self) -> u32 {
+        self.left
     }
 
     pub(crate) const fn outcome(&self) -> &Outcome {
@@ -47,7 +54,9 @@ impl Found {
     pub(crate) fn into_message(self, question: &Question) -> Message {
         match (self.whole, self.outcome) {
             (Some(known), _) => Message::from_known(&known),
-            (None, Outcome::Answered(answered)) => Message::from_sections(question, answered.rcode, answered.sections),
+            (None, Outcome::Answered(answered)) => {
+                Message::from_sections(question, answered.rcode, answered.sections).with_errors(answered.errors)
+            }
             (None, Outcome::Unanswered(ede)) => Message::empty(question, rcode::SERVER_FAILURE).with_ede(ede),
         }
     }
@@ -63,6 +72,7 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         Ok(both) => both,
         Err(ede) => return Found::unanswered(ede),
     };
+    let mut left = first.left;
     let mut whole = Some(first);
     let mut seen = Vec::new();
     while let Some(target) = open_end(&answered, ask) {
@@ -73,11 +83,14 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         seen.push(target);
         whole = None;
         match lookup.look_up(&ask.about(question), deadline).await.and_then(decoded) {
-            Ok((_, next)) => answered = joined(answered, next),
+            Ok((known, next)) => {
+                left = left.min(known.left);
+                answered = joined(answered, next);
+            }
             Err(ede) => return Found::unanswered(ede),
         }
     }
-    Found { outcome: Outcome::Answered(answered), whole }
+    Found { outcome: Outcome::Answered(answered), whole, left }
 }
 
 fn decoded(known: Known) -> Result<(Known, Answered), u16> {

@@ -69,7 +69,7 @@ pub struct Config {
     pub deadline: Duration,
     /// Cached answers at most; 0 switches the cache off. Default 100,000.
     pub cache_entries: usize,
-    /// Memory of cached answers at most, in bytes. Default 64 MiB.
+    /// Memory of cached answers at most, in bytes; a quarter is for copies that are ready to be sent. Default 64 MiB.
     pub cache_bytes: usize,
     /// Answers are not cached longer than this. Default one day.
     pub max_ttl: Duration,
@@ -77,6 +77,15 @@ pub struct Config {
     pub max_negative_ttl: Duration,
     /// Queries under work at once, at most; those beyond are dropped. Each may hold two sockets. Default 1000.
     pub max_in_flight: usize,
+    /// Answers over UDP to one client prefix (IPv4 /24, IPv6 /56) at most, each second; of those beyond, every other one
+    /// only says to come over TCP, and clients with a good cookie have no limit. Default 0, which is no limit.
+    pub rate_limit: u32,
+    /// Whether clients that send a cookie get one of ours (RFC 7873). Default on.
+    pub cookies: bool,
+    /// What clients are told that ask for the server's name (RFC 5001); up to 64 bytes. Default nothing.
+    pub nsid: Option<String>,
+    /// UDP sockets for each listen address, over which the kernel spreads clients. Default 0, which is one for each CPU.
+    pub udp_sockets: u16,
     /// TCP connections at once, at most; those beyond are closed. Default 200.
     pub tcp_connections: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3). Default 10 s.
@@ -116,6 +125,10 @@ impl Config {
             max_ttl: Duration::from_hours(24),
             max_negative_ttl: Duration::from_hours(3),
             max_in_flight: 1000,
+            rate_limit: 0,
+            cookies: true,
+            nsid: None,
+            udp_sockets: 0,
             tcp_connections: 200,
             tcp_idle: Duration::from_secs(10),
             host_addresses: Vec::new(),
@@ -159,6 +172,8 @@ impl Config {
         if let Some(choice) = self.range_prefixes.iter().find(|choice| choice.prefixes.is_empty()) {
             return Err(Error::NoRangePrefix(choice.range));
         }
+        within("nsid", self.nsid.as_ref().map_or(0, String::len) as u128, 0, 64, "bytes")?;
+        within("udp-sockets", self.udp_sockets.into(), 0, 256, "sockets")?;
         within("max-stale", self.max_stale.as_secs().into(), 0, 604_800, "seconds")?;
         within("failure-ttl", self.failure_ttl.as_secs().into(), 0, 300, "seconds")?;
         let mut domains =

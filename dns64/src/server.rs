@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -34,11 +34,11 @@ impl Server {
     #[expect(clippy::unused_async, reason = "sockets register with the runtime that the caller awaits this on")]
     pub async fn bind(config: Config) -> Result<Self, Error> {
         config.validate_values()?;
-        let listeners = bind(&config.listen)?;
+        let listeners = bind(&config.listen, udp_sockets(&config))?;
         if let Some(error) = find_loop(&config, &listeners.addresses()) {
             return Err(error);
         }
-        let policy = PolicyHandle(Arc::new(ArcSwap::from_pointee(config.policy())));
+        let policy = PolicyHandle::new(config.policy());
         let stats = Arc::<Stats>::default();
         let service = Arc::new(Service::new(&config, policy.clone(), Arc::clone(&stats)));
         Ok(Self { listeners, service, bounds: Bounds::new(&config), policy, stats })
@@ -70,9 +70,11 @@ impl Server {
         let mut fronts = JoinSet::new();
         for Listener { address, udp, tcp } in self.listeners.0 {
             let listen = |protocol| move |source| Error::Listen { address, protocol, source };
-            let udp = UdpFront::new(udp).map_err(listen(Protocol::Udp))?;
             let tcp = TcpFront::new(tcp).map_err(listen(Protocol::Tcp))?;
-            fronts.spawn(udp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
+            for socket in udp {
+                let front = UdpFront::new(socket).map_err(listen(Protocol::Udp))?;
+                fronts.spawn(front.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
+            }
             fronts.spawn(tcp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
             info!(%address, "DNS64 listens");
         }
@@ -87,17 +89,43 @@ impl Server {
     }
 }
 
+/// How many UDP sockets each listen address has.
+fn udp_sockets(config: &Config) -> usize {
+    match config.udp_sockets {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count.into(),
+    }
+}
+
 /// Replaces the policy of a running server; answers after that follow the new one, with the cache intact.
 #[derive(Clone, Debug)]
-pub struct PolicyHandle(pub(crate) Arc<ArcSwap<Policy>>);
+pub struct PolicyHandle(Arc<ArcSwap<Current>>);
+
+/// The policy in force.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) policy: Policy,
+    /// How often it was replaced.
+    pub(crate) generation: u32,
+}
 
 impl PolicyHandle {
-    /// Makes `policy` the one in force.
-    pub fn replace(&self, policy: Policy) {
-        self.0.store(Arc::new(policy));
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Current { policy, generation: 0 })))
     }
 
-    pub(crate) fn load(&self) -> Arc<Policy> {
+    /// Makes `policy` the one in force.
+    pub fn replace(&self, policy: Policy) {
+        self.0.rcu(|old| Current { policy: policy.clone(), generation: old.generation.wrapping_add(1) });
+    }
+
+    /// The policy for a while: for as long as one answer takes.
+    pub(crate) fn load(&self) -> Arc<Current> {
         self.0.load_full()
+    }
+
+    /// The policy for a moment.
+    pub(crate) fn peek(&self) -> Guard<Arc<Current>> {
+        self.0.load()
     }
 }

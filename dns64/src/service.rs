@@ -11,14 +11,19 @@ use tokio::time::Instant;
 use crate::arpa;
 use crate::chain::{self, Found, Lookup};
 use crate::config::Config;
+use crate::cookies::Cookies;
 use crate::domains::Treatment;
-use crate::policy::{Origin, View};
+use crate::hot::{Hot, Key};
+use crate::limiter::{Limiter, Verdict};
+use crate::policy::{Origin, Policy, View};
 use crate::resolver::Resolver;
 use crate::reverse::{self, Reverse};
 use crate::server::PolicyHandle;
 use crate::stats::Stats;
 use crate::synthesis::{Decision, Judgement, Outcome, Terms, decide, judge, strip_a};
-use crate::wire::{Ask, Errors, Fault, Limit, Message, Query, Question, Sections, code, ede, rcode};
+use crate::wire::{
+    Ask, Errors, Extras, Fault, Limit, Message, Query, Question, Sections, Told, code, ede, rcode, truncate,
+};
 
 /// TTL of the alias from an IPv6 reverse name to the IPv4 one, in seconds: it only changes with the prefixes.
 const ALIAS_TTL: u32 = 600;
@@ -31,6 +36,10 @@ const REVERSE_NEGATIVE_TTL: u32 = 60;
 pub(crate) struct Service {
     policy: PolicyHandle,
     resolver: Resolver,
+    hot: Hot,
+    limiter: Limiter,
+    cookies: Option<Cookies>,
+    nsid: Option<Box<[u8]>>,
     deadline: Duration,
     ipv4only_ttl: u32,
     stats: Arc<Stats>,
@@ -38,9 +47,15 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(config: &Config, policy: PolicyHandle, stats: Arc<Stats>) -> Self {
+        let (hot_entries, hot_bytes) = (config.cache_entries / 2, config.cache_bytes / 4);
+        let cold = Config { cache_bytes: config.cache_bytes - hot_bytes, ..config.clone() };
         Self {
             policy,
-            resolver: Resolver::new(config, &stats),
+            resolver: Resolver::new(&cold, &stats),
+            hot: Hot::new(hot_entries, hot_bytes),
+            limiter: Limiter::new(config.rate_limit),
+            cookies: config.cookies.then(Cookies::new),
+            nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
             deadline: config.deadline,
             ipv4only_ttl: config.ipv4only_ttl.as_secs().try_into().unwrap_or(u32::MAX),
             stats,
@@ -52,37 +67,103 @@ impl Service {
         self.resolver.probe_upstreams();
     }
 
-    /// The answer to a message, or nothing if it must not be answered.
-    pub(crate) async fn answer(&self, message: &[u8], limit: Limit, origin: Origin) -> Option<Vec<u8>> {
+    /// Copies the answer to `out` if it is ready to be sent, and if the client is one of ours.
+    pub(crate) fn ready(&self, query: &Query<'_>, origin: Origin, limit: Limit, out: &mut Vec<u8>) -> bool {
+        let current = self.policy.peek();
+        if !current.policy.permits(origin.client) {
+            return false;
+        }
+        let key = Key::new(query, current.policy.view(origin).number, current.generation);
+        let Some(head) = self.hot.get(&key, Instant::now(), out) else { return false };
+        self.count_query(limit);
+        self.stats.cache_hits.increment();
+        self.count(head.origin);
+        let truncated = head.finish(out, query, limit, &self.extras(query, origin));
+        if truncated {
+            self.stats.truncated.increment();
+        }
+        true
+    }
+
+    /// The answer to a query.
+    pub(crate) async fn answer(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Vec<u8> {
+        self.count_query(limit);
+        let current = self.policy.load();
+        let view = current.policy.view(origin);
+        let answer = self.resolve(&query.ask(), &current.policy, view, origin, Instant::now() + self.deadline).await;
+        if answer.rcode() == rcode::SERVER_FAILURE {
+            self.stats.answers_servfail.increment();
+        }
+        if answer.lifetime() > 0 {
+            let key = Key::new(query, view.number, current.generation);
+            self.hot.insert(&key, &answer, answer.lifetime(), Instant::now());
+        }
+        let (bytes, truncated) = answer.finish(query, limit, &self.extras(query, origin));
+        if truncated {
+            self.stats.truncated.increment();
+        }
+        bytes
+    }
+
+    /// What is done with an answer to this query over UDP.
+    pub(crate) fn judge(&self, query: &Query<'_>, origin: Origin) -> Verdict {
+        let cookie = query.edns.and_then(|edns| edns.cookie);
+        if let (Some(cookies), Some(cookie)) = (&self.cookies, &cookie)
+            && self.limiter.is_on()
+            && cookies.is_good(cookie, origin.client)
+        {
+            return Verdict::Send;
+        }
+        let verdict = self.limiter.judge(origin.client, Instant::now());
+        if verdict != Verdict::Send {
+            self.stats.rate_limited.increment();
+        }
+        verdict
+    }
+
+    /// An answer that only says to come over TCP, to this query.
+    pub(crate) fn come_over_tcp(&self, query: &Query<'_>, origin: Origin) -> Vec<u8> {
+        let answer = Message::empty(&query.ask().question, rcode::NO_ERROR);
+        truncate(&answer.finish(query, Limit::Datagram, &self.extras(query, origin)).0)
+    }
+
+    /// What a message that is no query is answered with, if anything.
+    pub(crate) fn fault(&self, fault: Fault, limit: Limit) -> Option<Vec<u8>> {
+        self.count_query(limit);
+        self.stats.malformed.increment();
+        match fault {
+            Fault::Ignore => None,
+            Fault::Answer(answer) => Some(answer),
+        }
+    }
+
+    fn extras(&self, query: &Query<'_>, origin: Origin) -> Extras<'_> {
+        let Some(edns) = query.edns else { return Extras::default() };
+        Extras {
+            cookie: self.cookies.as_ref().and_then(|cookies| Some(cookies.answer(&edns.cookie?, origin.client))),
+            nsid: self.nsid.as_deref().filter(|_| edns.wants_nsid),
+        }
+    }
+
+    fn count_query(&self, limit: Limit) {
         match limit {
             Limit::Datagram => &self.stats.queries_udp,
             Limit::Stream => &self.stats.queries_tcp,
         }
         .increment();
-        let query = match Query::parse(message) {
-            Ok(query) => query,
-            Err(fault) => {
-                self.stats.malformed.increment();
-                return match fault {
-                    Fault::Ignore => None,
-                    Fault::Answer(answer) => Some(answer),
-                };
-            }
-        };
-        let answer = self.resolve(&query.ask, origin, Instant::now() + self.deadline).await;
-        if answer.rcode() == rcode::SERVER_FAILURE {
-            self.stats.answers_servfail.increment();
-        }
-        let (bytes, truncated) = answer.finish(&query, limit);
-        if truncated {
-            self.stats.truncated.increment();
-        }
-        Some(bytes)
     }
 
-    async fn resolve(&self, ask: &Ask, origin: Origin, deadline: Instant) -> Message {
+    fn count(&self, told: Told) {
+        match told {
+            Told::Passed => &self.stats.answers_passed,
+            Told::Native => &self.stats.answers_native,
+            Told::Synthesised => &self.stats.answers_synthesised,
+        }
+        .increment();
+    }
+
+    async fn resolve(&self, ask: &Ask, policy: &Policy, view: &View, origin: Origin, deadline: Instant) -> Message {
         let question = &ask.question;
-        let policy = self.policy.load();
         // A zone transfer is many messages, and not a question for a resolver.
         if !policy.permits(origin.client)
             || matches!(question.kind(), code::AXFR | code::IXFR)
@@ -95,7 +176,6 @@ impl Service {
         if question.class() != code::CLASS_IN {
             return self.pass(ask, deadline).await;
         }
-        let view = policy.view(origin);
         if question.is_under_arpa()
             && let Some(name) = question.name()
         {
@@ -135,7 +215,7 @@ impl Service {
     async fn pass(&self, ask: &Ask, deadline: Instant) -> Message {
         match self.resolver.look_up(ask, deadline).await {
             Ok(known) => {
-                self.stats.answers_passed.increment();
+                self.count(Told::Passed);
                 Message::from_known(&known)
             }
             Err(ede) => unanswered(ask, ede),
@@ -145,7 +225,7 @@ impl Service {
     /// What an upstream says, without A records.
     async fn stripped(&self, ask: &Ask, deadline: Instant) -> Message {
         let found = chain::follow(&self.resolver, ask, None, deadline).await;
-        self.stats.answers_passed.increment();
+        self.count(Told::Passed);
         let left = match found.outcome() {
             Outcome::Answered(answered) => strip_a(&answered.sections).map(|sections| (answered.rcode, sections)),
             Outcome::Unanswered(_) => None,
@@ -180,7 +260,7 @@ impl Service {
             }
         };
         let decision = decide(terms, aaaa.outcome(), a.outcome());
-        self.told(ask, decision, aaaa, a.outcome().errors())
+        self.told(ask, decision, aaaa, Some(&a))
     }
 
     /// The answer, if the AAAA side alone decides it.
@@ -190,30 +270,26 @@ impl Service {
             Judgement::Filtered(sections) => Decision::Filtered(sections),
             Judgement::Empty => return None,
         };
-        Some(self.told(ask, decision, aaaa.clone(), Errors::default()))
+        Some(self.told(ask, decision, aaaa.clone(), None))
     }
 
-    /// What is told; `errors` came with the A records that were synthesised from.
-    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found, errors: Errors) -> Message {
+    /// What is told; `a` is what synthesis was from.
+    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found, a: Option<&Found>) -> Message {
         let question = &ask.question;
-        let (counter, answer) = match decision {
-            Decision::Synthesised(sections) => {
-                let answer = Message::from_sections(question, rcode::NO_ERROR, sections)
-                    .with_ede(ede::SYNTHESIZED)
-                    .with_errors(errors);
-                (&self.stats.answers_synthesised, answer)
-            }
-            Decision::AaaaAnswer => (&self.stats.answers_native, aaaa.into_message(question)),
-            Decision::Filtered(sections) => {
-                (&self.stats.answers_native, Message::from_sections(question, rcode::NO_ERROR, sections))
-            }
-            Decision::AError(a) => {
-                let answer = Message::from_sections(question, a.rcode, a.sections);
-                (&self.stats.answers_native, answer.with_errors(a.errors))
-            }
+        let left = aaaa.left().min(a.map_or(u32::MAX, Found::left));
+        let native = |sections| Message::from_sections(question, rcode::NO_ERROR, sections).told(Told::Native);
+        let answer = match decision {
+            Decision::Synthesised(sections) => Message::from_sections(question, rcode::NO_ERROR, sections)
+                .with_ede(ede::SYNTHESIZED)
+                .with_errors(a.map_or(Errors::NONE, |a| a.outcome().errors()))
+                .told(Told::Synthesised)
+                .lasting(left),
+            Decision::AaaaAnswer => aaaa.into_message(question).told(Told::Native).lasting(left),
+            Decision::Filtered(sections) => native(sections).lasting(left),
+            Decision::AError(a) => native(a.sections).with_rcode(a.rcode).with_errors(a.errors).lasting(left),
             Decision::Unanswered(ede) => return unanswered(ask, ede),
         };
-        counter.increment();
+        self.count(answer.head().origin);
         answer
     }
 

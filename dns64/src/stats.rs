@@ -49,6 +49,8 @@ counters! {
     malformed,
     /// Queries dropped because too many were under work.
     dropped_overload,
+    /// UDP answers held back because too many went to the client's prefix.
+    rate_limited,
     /// UDP answers that were too large and went out truncated.
     truncated,
     /// TCP connections closed at once because too many were open.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::error::{Error, Protocol};
 use crate::loops::is_v6_only;
@@ -22,7 +22,8 @@ pub(crate) struct Listeners(pub(crate) Vec<Listener>);
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
-    pub(crate) udp: UdpSocket,
+    /// At least one.
+    pub(crate) udp: Vec<UdpSocket>,
     pub(crate) tcp: TcpListener,
 }
 
@@ -33,22 +34,26 @@ impl Listeners {
 }
 
 /// Binds all sockets, non-blocking, or none.
-pub(crate) fn bind(listen: &[SocketAddr]) -> Result<Listeners, Error> {
+pub(crate) fn bind(listen: &[SocketAddr], udp_sockets: usize) -> Result<Listeners, Error> {
     listen
         .iter()
-        .map(|&address| bind_one(address, is_v6_only(address, listen)))
+        .map(|&address| bind_one(address, is_v6_only(address, listen), udp_sockets))
         .collect::<Result<_, _>>()
         .map(Listeners)
 }
 
-fn bind_one(address: SocketAddr, v6_only: bool) -> Result<Listener, Error> {
+fn bind_one(address: SocketAddr, v6_only: bool, udp_sockets: usize) -> Result<Listener, Error> {
     let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
         let udp = udp(address, v6_only).map_err(|source| failed(address, Protocol::Udp, source))?;
         let bound = udp.local_addr().map_err(|source| failed(address, Protocol::Udp, source))?;
         match tcp(bound, v6_only) {
-            Ok(tcp) => return Ok(Listener { address: bound, udp, tcp }),
+            Ok(tcp) => {
+                let udp = together(udp, bound, v6_only, udp_sockets)
+                    .map_err(|source| failed(bound, Protocol::Udp, source))?;
+                return Ok(Listener { address: bound, udp, tcp });
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
             Err(source) => return Err(failed(address, Protocol::Tcp, source)),
         }
@@ -63,6 +68,23 @@ fn udp(address: SocketAddr, v6_only: bool) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, v6_only)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket.into())
+}
+
+/// A bound socket and as many others on its address as make `count`, over which the kernel spreads clients.
+///
+/// The first is bound alone, so that an address that somebody else holds is an error; then it lets the others in.
+fn together(first: UdpSocket, address: SocketAddr, v6_only: bool, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let mut sockets = vec![first];
+    if count > 1 {
+        SockRef::from(&sockets[0]).set_reuse_port(true)?;
+    }
+    while sockets.len() < count {
+        let socket = socket(address, Type::DGRAM, v6_only)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SockAddr::from(address))?;
+        sockets.push(socket.into());
+    }
+    Ok(sockets)
 }
 
 fn tcp(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
@@ -89,23 +111,31 @@ mod tests {
 
     #[test]
     fn udp_and_tcp_share_the_port_that_the_kernel_chose() {
-        let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let listeners = bind(&["127.0.0.1:0".parse().unwrap()], 2).unwrap();
         let listener = &listeners.0[0];
         assert_ne!(listener.address.port(), 0);
-        assert_eq!(listener.tcp.local_addr().unwrap(), listener.udp.local_addr().unwrap());
+        assert_eq!(listener.tcp.local_addr().unwrap(), listener.udp[0].local_addr().unwrap());
+    }
+
+    #[test]
+    fn several_sockets_share_an_address() {
+        let listeners = bind(&["127.0.0.1:0".parse().unwrap()], 3).unwrap();
+        let listener = &listeners.0[0];
+        assert_eq!(listener.udp.len(), 3);
+        assert!(listener.udp.iter().all(|socket| socket.local_addr().unwrap() == listener.address));
     }
 
     #[test]
     fn an_address_in_use_is_named() {
-        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let error = bind(&taken.addresses()).unwrap_err().to_string();
+        let taken = bind(&["127.0.0.1:0".parse().unwrap()], 2).unwrap();
+        let error = bind(&taken.addresses(), 2).unwrap_err().to_string();
         assert!(error.contains(&taken.addresses()[0].to_string()) && error.contains("another program"), "{error}");
     }
 
     #[test]
     fn both_wildcards_can_share_a_port() {
-        let four = bind(&["0.0.0.0:0".parse().unwrap()]).unwrap().addresses()[0];
+        let four = bind(&["0.0.0.0:0".parse().unwrap()], 2).unwrap().addresses()[0];
         let six = SocketAddr::new("::".parse().unwrap(), four.port());
-        assert!(bind(&[six, four]).is_ok());
+        assert!(bind(&[six, four], 2).is_ok());
     }
 }

@@ -19,7 +19,7 @@ use super::{Bounds, PAUSE};
 use crate::policy::Origin;
 use crate::service::Service;
 use crate::stats::Stats;
-use crate::wire::Limit;
+use crate::wire::{Limit, Query};
 
 /// Queries of one connection under work at once, at most; further ones are not read.
 const PIPELINE: u16 = 32;
@@ -82,7 +82,7 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
         let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
         let (service, mut answers) = (Arc::clone(service), answers.clone());
         tokio::spawn(async move {
-            if let Some(answer) = service.answer(&query, Limit::Stream, origin).await
+            if let Some(answer) = answer(&service, &query, origin).await
                 && let Err(error) = answers.send(SerialMessage::new(answer, client))
             {
                 debug!(%client, %error, "cannot send answer");
@@ -94,4 +94,17 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
     let _all = pipeline.acquire_many(PIPELINE.into()).await;
     let _end = queries.next().await;
     Ok(())
+}
+
+async fn answer(service: &Service, message: &[u8], origin: Origin) -> Option<Vec<u8>> {
+    match Query::parse(message) {
+        Ok(query) => {
+            let mut ready = Vec::new();
+            if service.ready(&query, origin, Limit::Stream, &mut ready) {
+                return Some(ready);
+            }
+            Some(service.answer(&query, Limit::Stream, origin).await)
+        }
+        Err(fault) => service.fault(fault, Limit::Stream),
+    }
 }

@@ -1,4 +1,5 @@
-//! The UDP front: batches in, a task for each query, answers from the address that was asked.
+//! The UDP front: batches in, what is ready to be sent out at once, a task for each other query, answers from the address
+//! that was asked.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -10,16 +11,30 @@ use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
 use super::{Bounds, PAUSE};
+use crate::limiter::Verdict;
 use crate::policy::Origin;
 use crate::service::Service;
 use crate::stats::Stats;
-use crate::wire::{Limit, truncate};
+use crate::wire::{Limit, Query, truncate};
 
 /// Buffers that one system call may fill.
-const BATCH: usize = 8;
+const BATCH: usize = 32;
 
 /// Size of each in bytes: the kernel may put several datagrams of one client into one.
 const BUFFER: usize = 65536;
+
+/// Room for an answer in bytes, so that none allocates.
+const ROOM: usize = 2048;
+
+/// What comes next for a query.
+enum Step {
+    /// Its answer is there.
+    Send,
+    /// It takes time.
+    Work,
+    /// Nothing.
+    Ignore,
+}
 
 /// One socket.
 #[derive(Debug)]
@@ -48,6 +63,7 @@ impl UdpFront {
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
         let this = Arc::new(self);
         let mut buffers = vec![0; BATCH * BUFFER];
+        let mut out = Vec::with_capacity(ROOM);
         loop {
             let mut metas = [RecvMeta::default(); BATCH];
             let count = match this.receive(&mut buffers, &mut metas).await {
@@ -61,9 +77,32 @@ impl UdpFront {
             for (meta, buffer) in metas.iter().zip(buffers.chunks(BUFFER)).take(count) {
                 let path = Path { client: meta.addr, local: meta.dst_ip };
                 for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                    this.dispatch(datagram, path, &service, &bounds, &stats);
+                    match this.at_once(datagram, path, &service, &mut out) {
+                        Step::Send => this.send_now(&out, path, &bounds, &stats),
+                        Step::Work => this.dispatch(datagram, path, &service, &bounds, &stats),
+                        Step::Ignore => {}
+                    }
                 }
             }
+        }
+    }
+
+    /// What can be done with a query without waiting; an answer is put into `out`.
+    fn at_once(&self, datagram: &[u8], path: Path, service: &Service, out: &mut Vec<u8>) -> Step {
+        let mut answer = |bytes: Vec<u8>| {
+            *out = bytes;
+            Step::Send
+        };
+        let query = match Query::parse(datagram) {
+            Ok(query) => query,
+            Err(fault) => return service.fault(fault, Limit::Datagram).map_or(Step::Ignore, answer),
+        };
+        let origin = self.origin(path);
+        match service.judge(&query, origin) {
+            Verdict::Drop => Step::Ignore,
+            Verdict::Truncate => answer(service.come_over_tcp(&query, origin)),
+            Verdict::Send if service.ready(&query, origin, Limit::Datagram, out) => Step::Send,
+            Verdict::Send => Step::Work,
         }
     }
 
@@ -74,15 +113,38 @@ impl UdpFront {
 
     /// Answers in a task of its own, or drops the query if there are too many.
     fn dispatch(self: &Arc<Self>, datagram: &[u8], path: Path, service: &Arc<Service>, bounds: &Bounds, stats: &Stats) {
+        let datagram = datagram.to_vec();
+        let origin = self.origin(path);
+        let work = Arc::clone(service);
+        self.spawn(bounds, stats, |this| async move {
+            // It was read before; what cannot be read does not come here.
+            let Ok(query) = Query::parse(&datagram) else { return };
+            let answer = work.answer(&query, Limit::Datagram, origin).await;
+            this.send(&answer, path).await;
+        });
+    }
+
+    /// Sends without waiting, and leaves waiting to a task if the socket has no room.
+    fn send_now(self: &Arc<Self>, answer: &[u8], path: Path, bounds: &Bounds, stats: &Stats) {
+        // The socket does not block; whether it is ready is seen by trying.
+        if self.state.try_send((&self.socket).into(), &transmit(answer, path)).is_err() {
+            let answer = answer.to_vec();
+            self.spawn(bounds, stats, |this| async move { this.send(&answer, path).await });
+        }
+    }
+
+    /// Runs a task of this socket, if there are not too many.
+    fn spawn<F>(self: &Arc<Self>, bounds: &Bounds, stats: &Stats, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let Ok(permit) = Arc::clone(&bounds.queries).try_acquire_owned() else {
             stats.dropped_overload.increment();
             return;
         };
-        let (this, service, query) = (Arc::clone(self), Arc::clone(service), datagram.to_vec());
+        let work = work(Arc::clone(self));
         tokio::spawn(async move {
-            if let Some(answer) = service.answer(&query, Limit::Datagram, this.origin(path)).await {
-                this.send(&answer, path).await;
-            }
+            work.await;
             drop(permit);
         });
     }
@@ -104,8 +166,11 @@ impl UdpFront {
     }
 
     async fn try_send(&self, contents: &[u8], path: Path) -> io::Result<()> {
-        let transmit =
-            Transmit { destination: path.client, ecn: None, contents, segment_size: None, src_ip: path.local };
+        let transmit = transmit(contents, path);
         self.socket.async_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit)).await
     }
+}
+
+const fn transmit(contents: &[u8], path: Path) -> Transmit<'_> {
+    Transmit { destination: path.client, ecn: None, contents, segment_size: None, src_ip: path.local }
 }

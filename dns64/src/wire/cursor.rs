@@ -47,6 +47,16 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let start = self.at;
+        self.skip(count)?;
+        self.bytes.get(start..self.at)
+    }
+
     pub(super) fn header(&mut self) -> Option<Header> {
         let (id, flags) = (self.u16()?, self.u16()?);
         let counts = [self.u16()?, self.u16()?, self.u16()?, self.u16()?];

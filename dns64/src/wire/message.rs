@@ -6,7 +6,7 @@ use hickory_proto::rr::Record;
 use super::cursor::{Cursor, HEADER_LEN};
 use super::query::{Limit, Query};
 use super::question::Question;
-use super::{EDNS_PAYLOAD, code, ede, flag, rcode};
+use super::{EDNS_PAYLOAD, code, flag, option, rcode};
 use crate::cache::Known;
 
 /// The sections after the question, decoded.
@@ -30,10 +30,46 @@ impl Sections {
 pub(crate) struct Message {
     /// Header, question and records, without OPT.
     bytes: Vec<u8>,
-    rcode: u16,
+    head: Head,
+    /// How long it may be told again as it is, in seconds.
+    lifetime: u32,
+}
+
+/// What the header and the OPT record of an answer say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) rcode: u16,
+    pub(crate) origin: Told,
     authoritative: bool,
     authentic: bool,
     errors: Errors,
+}
+
+/// What an answer is made of, as the counters tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// What an upstream said, to another question than one for AAAA records.
+    #[default]
+    Passed,
+    /// What an upstream said to a question for AAAA records.
+    Native,
+    /// Synthetic records.
+    Synthesised,
+}
+
+/// What an answer's OPT record has besides (RFC 7873, RFC 5001).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras<'a> {
+    /// The client's cookie and ours.
+    pub(crate) cookie: Option<[u8; 24]>,
+    /// Our name, if it was asked for.
+    pub(crate) nsid: Option<&'a [u8]>,
+}
+
+impl Extras<'_> {
+    fn len(&self) -> usize {
+        self.cookie.map_or(0, |cookie| 4 + cookie.len()) + self.nsid.map_or(0, |nsid| 4 + nsid.len())
+    }
 }
 
 /// Extended errors of one answer (RFC 8914); two are as many as come together here.
@@ -68,19 +104,15 @@ impl Message {
     /// What an upstream said.
     pub(crate) fn from_known(known: &Known) -> Self {
         let reply = &known.reply;
-        Self {
-            bytes: known.bytes(),
-            rcode: reply.rcode,
-            authoritative: false,
-            authentic: reply.authentic && !known.is_stale,
-            errors: known.errors(),
-        }
+        let authentic = reply.authentic && !known.is_stale;
+        let head = Head { rcode: reply.rcode, authentic, errors: known.errors(), ..Head::default() };
+        Self { bytes: known.bytes(), head, lifetime: known.left }
     }
 
     /// An answer of our own making; SERVFAIL if it cannot be encoded.
     pub(crate) fn from_sections(question: &Question, rcode: u16, sections: Sections) -> Self {
         match encode(question, sections) {
-            Some(bytes) => Self { bytes, rcode, authoritative: false, authentic: false, errors: Errors::default() },
+            Some(bytes) => Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0 },
             None => Self::empty(question, rcode::SERVER_FAILURE),
         }
     }
@@ -90,12 +122,13 @@ impl Message {
         let words = [0, flag::QR, 1, 0, 0, 0_u16];
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         bytes.extend_from_slice(question.bytes());
-        Self { bytes, rcode, authoritative: false, authentic: false, errors: Errors::default() }
+        Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0 }
     }
 
     /// The same with an extended error (RFC 8914), which clients with EDNS see.
-    pub(crate) fn with_ede(self, code: u16) -> Self {
-        Self { errors: self.errors.and(Some(code)), ..self }
+    pub(crate) fn with_ede(mut self, code: u16) -> Self {
+        self.head.errors = self.head.errors.and(Some(code));
+        self
     }
 
     /// The same with the extended errors of what it was made from.
@@ -104,55 +137,98 @@ impl Message {
     }
 
     /// The same as the word of the zone's authority.
-    pub(crate) fn authoritative(self) -> Self {
-        Self { authoritative: true, ..self }
+    pub(crate) const fn authoritative(mut self) -> Self {
+        self.head.authoritative = true;
+        self
     }
 
     /// The same with another response code.
-    pub(crate) fn with_rcode(self, rcode: u16) -> Self {
-        Self { rcode, ..self }
+    pub(crate) const fn with_rcode(mut self, rcode: u16) -> Self {
+        self.head.rcode = rcode;
+        self
+    }
+
+    /// The same, told by this name in the counters.
+    pub(crate) const fn told(mut self, origin: Told) -> Self {
+        self.head.origin = origin;
+        self
+    }
+
+    /// The same, to be told again for so many seconds.
+    pub(crate) const fn lasting(mut self, lifetime: u32) -> Self {
+        self.lifetime = lifetime;
+        self
     }
 
     pub(crate) const fn rcode(&self) -> u16 {
-        self.rcode
+        self.head.rcode
+    }
+
+    pub(crate) const fn head(&self) -> Head {
+        self.head
+    }
+
+    pub(crate) const fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The bytes for this client, and whether records had to be left out.
-    pub(crate) fn finish(mut self, query: &Query, limit: Limit) -> (Vec<u8>, bool) {
-        let question = query.ask.question.bytes();
-        let largest = query.largest_answer(limit);
-        let has_opt = query.edns.is_some();
-        let opt_len = if has_opt { opt_len(self.errors) } else { 0 };
-        let truncated = self.bytes.len() + opt_len > largest;
-        if truncated {
-            self.bytes.truncate(HEADER_LEN + question.len());
-            self.bytes[6..HEADER_LEN].fill(0);
-        }
-        let flags = self.flags(query, truncated);
-        self.bytes[..2].copy_from_slice(&query.id.to_be_bytes());
-        self.bytes[2..4].copy_from_slice(&flags.to_be_bytes());
-        self.bytes[HEADER_LEN..HEADER_LEN + question.len()].copy_from_slice(question);
-        if has_opt {
-            let additionals = u16::from_be_bytes([self.bytes[10], self.bytes[11]]).saturating_add(1);
-            self.bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
-            append_opt(&mut self.bytes, self.rcode, query.ask.dnssec, self.errors);
-        }
+    pub(crate) fn finish(mut self, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> (Vec<u8>, bool) {
+        let truncated = self.head.finish(&mut self.bytes, query, limit, extras);
         (self.bytes, truncated)
     }
+}
 
-    fn flags(&self, query: &Query, truncated: bool) -> u16 {
+impl Head {
+    /// Makes an answer without OPT record into one for this client; returns whether records had to be left out.
+    pub(crate) fn finish(&self, bytes: &mut Vec<u8>, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> bool {
+        let question = query.question();
+        let has_opt = query.edns.is_some();
+        let opt_len = if has_opt { opt_len(self.errors, extras) } else { 0 };
+        let truncated = bytes.len() + opt_len > query.largest_answer(limit);
+        if truncated {
+            bytes.truncate(HEADER_LEN + question.len());
+            bytes[6..HEADER_LEN].fill(0);
+        }
+        let flags = self.flags(query, truncated);
+        bytes[..2].copy_from_slice(&query.id.to_be_bytes());
+        bytes[2..4].copy_from_slice(&flags.to_be_bytes());
+        bytes[HEADER_LEN..HEADER_LEN + question.len()].copy_from_slice(question);
+        if has_opt {
+            let additionals = u16::from_be_bytes([bytes[10], bytes[11]]).saturating_add(1);
+            bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
+            append_opt(bytes, self.rcode, query.dnssec(), self.errors, extras);
+        }
+        truncated
+    }
+
+    fn flags(&self, query: &Query<'_>, truncated: bool) -> u16 {
         let when = |condition, bit| if condition { bit } else { 0 };
         let rcode = if self.rcode > flag::RCODE && query.edns.is_none() { rcode::SERVER_FAILURE } else { self.rcode };
         flag::QR
             | flag::RA
             | when(self.authoritative, flag::AA)
             | when(truncated, flag::TC)
-            | when(query.ask.recursion, flag::RD)
+            | when(query.recursion(), flag::RD)
             // RFC 6840 §5.8: AD only to those who asked for it by AD or DO.
-            | when(self.authentic && (query.wants_ad || query.ask.dnssec), flag::AD)
-            | when(query.ask.checking_disabled, flag::CD)
+            | when(self.authentic && (query.wants_ad() || query.dnssec()), flag::AD)
+            | when(query.checking_disabled(), flag::CD)
             | rcode & flag::RCODE
     }
+}
+
+/// Where the TTLs of a message's records are; nothing if it does not hold what its counts say.
+pub(crate) fn ttl_offsets(message: &[u8]) -> Option<Vec<u16>> {
+    let mut cursor = Cursor::new(message);
+    let [_, answers, authorities, additionals] = cursor.header()?.counts;
+    cursor.plain_name()?;
+    cursor.skip(4)?;
+    let records = u32::from(answers) + u32::from(authorities) + u32::from(additionals);
+    (0..records).map(|_| u16::try_from(cursor.record()?.ttl_at).ok()).collect()
 }
 
 /// A finished answer without its records and with TC set; the client's OPT record goes too, which it need not miss in an
@@ -182,22 +258,36 @@ fn encode(question: &Question, sections: Sections) -> Option<Vec<u8>> {
 }
 
 /// Length of the OPT record that [`append_opt`] writes, in bytes.
-fn opt_len(errors: Errors) -> usize {
-    11 + 6 * errors.iter().count()
+fn opt_len(errors: Errors, extras: &Extras<'_>) -> usize {
+    11 + options_len(errors, extras)
+}
+
+fn options_len(errors: Errors, extras: &Extras<'_>) -> usize {
+    6 * errors.iter().count() + extras.len()
 }
 
 /// Appends our OPT record (RFC 6891 §6.1.2); the caller counts it.
-pub(super) fn append_opt(bytes: &mut Vec<u8>, rcode: u16, dnssec: bool, errors: Errors) {
+pub(super) fn append_opt(bytes: &mut Vec<u8>, rcode: u16, dnssec: bool, errors: Errors, extras: &Extras<'_>) {
     let [_, rcode_high] = (rcode >> 4).to_be_bytes();
     bytes.push(0);
     bytes.extend_from_slice(&code::OPT.to_be_bytes());
     bytes.extend_from_slice(&EDNS_PAYLOAD.to_be_bytes());
     bytes.extend_from_slice(&[rcode_high, 0, if dnssec { 0x80 } else { 0 }, 0]);
-    let length = u16::try_from(opt_len(errors) - opt_len(Errors::default())).unwrap_or_default();
+    let length = u16::try_from(options_len(errors, extras)).unwrap_or_default();
     bytes.extend_from_slice(&length.to_be_bytes());
+    let mut append = |code: u16, data: &[u8]| {
+        let length = u16::try_from(data.len()).unwrap_or_default();
+        bytes.extend_from_slice(&code.to_be_bytes());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(data);
+    };
     for error in errors.iter() {
-        for word in [ede::OPTION, 2, error] {
-            bytes.extend_from_slice(&word.to_be_bytes());
-        }
+        append(option::EDE, &error.to_be_bytes());
+    }
+    if let Some(nsid) = extras.nsid {
+        append(option::NSID, nsid);
+    }
+    if let Some(cookie) = extras.cookie {
+        append(option::COOKIE, &cookie);
     }
 }

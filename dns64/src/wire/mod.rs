@@ -9,8 +9,8 @@ mod question;
 mod reply;
 
 pub(crate) use cursor::HEADER_LEN;
-pub(crate) use message::{Errors, Message, Sections, truncate};
-pub(crate) use query::{Fault, Limit, Query};
+pub(crate) use message::{Errors, Extras, Head, Message, Sections, Told, truncate, ttl_offsets};
+pub(crate) use query::{Cookie, Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};
 pub(crate) use reply::{Malformed, Reply};
 
@@ -59,9 +59,15 @@ pub(crate) mod flag {
     pub(crate) const RCODE: u16 = 0x000f;
 }
 
-/// The option that carries an extended error, and its codes that we send or read (RFC 8914 §2, §4).
+/// Options of the OPT record (RFC 5001 §2.3, RFC 7873 §4, RFC 8914 §2).
+pub(crate) mod option {
+    pub(crate) const NSID: u16 = 3;
+    pub(crate) const COOKIE: u16 = 10;
+    pub(crate) const EDE: u16 = 15;
+}
+
+/// Codes of extended errors that we send or read (RFC 8914 §4).
 pub(crate) mod ede {
-    pub(crate) const OPTION: u16 = 15;
     pub(crate) const STALE: u16 = 3;
     pub(crate) const NOT_READY: u16 = 14;
     pub(crate) const FILTERED: u16 = 17;

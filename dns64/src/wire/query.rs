@@ -1,25 +1,41 @@
 //! A client's query: read from its bytes, and what bounds its answer.
 
+use std::ops::Range;
+
 use super::cursor::{Cursor, Header};
+use super::message::Extras;
 use super::question::{Ask, Question};
-use super::{EDNS_PAYLOAD, code, flag, rcode};
+use super::{EDNS_PAYLOAD, code, flag, option, rcode};
 
 /// A query that can be answered: opcode QUERY, one question, EDNS version 0 or none.
-#[derive(Clone, Debug)]
-pub(crate) struct Query {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query<'m> {
     pub(crate) id: u16,
-    pub(crate) ask: Ask,
-    /// AD: the asker understands the AD bit (RFC 6840 §5.7).
-    pub(crate) wants_ad: bool,
+    flags: u16,
+    /// Name, type and class, as the client sent them.
+    question: &'m [u8],
     /// What the OPT record said, if there was one.
     pub(crate) edns: Option<Edns>,
 }
 
 /// A client's OPT record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Edns {
     /// The largest UDP payload that the client takes, in bytes.
     pub(crate) payload: u16,
+    /// DO: DNSSEC records are wanted.
+    pub(crate) dnssec: bool,
+    pub(crate) cookie: Option<Cookie>,
+    /// Whether our name is asked for (RFC 5001).
+    pub(crate) wants_nsid: bool,
+}
+
+/// A client's cookie (RFC 7873 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cookie {
+    pub(crate) client: [u8; 8],
+    /// What it says that we gave it, if it has the length of ours.
+    pub(crate) server: Option<[u8; 16]>,
 }
 
 /// How large an answer may be.
@@ -40,9 +56,9 @@ pub(crate) enum Fault {
     Answer(Vec<u8>),
 }
 
-impl Query {
+impl<'m> Query<'m> {
     /// Reads a query.
-    pub(crate) fn parse(message: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(message: &'m [u8]) -> Result<Self, Fault> {
         let mut cursor = Cursor::new(message);
         let header = cursor.header().filter(|header| header.flags & flag::QR == 0).ok_or(Fault::Ignore)?;
         let fault = |rcode, version_0| Fault::Answer(fault(header, rcode, version_0));
@@ -51,19 +67,47 @@ impl Query {
         }
         let (question, opt) =
             sections(&mut cursor, message, header).ok_or_else(|| fault(rcode::FORMAT_ERROR, false))?;
-        // RFC 6891 §6.1.3: a version that we do not implement is answered with the highest that we do.
-        if opt.is_some_and(|opt| opt.version != 0) {
-            return Err(fault(rcode::BAD_VERSION, true));
-        }
-        let is_set = |bit| header.flags & bit != 0;
-        let ask = Ask {
-            question,
-            recursion: is_set(flag::RD),
-            checking_disabled: is_set(flag::CD),
-            dnssec: opt.is_some_and(|opt| opt.dnssec),
+        let edns = match opt {
+            // RFC 6891 §6.1.3: a version that we do not implement is answered with the highest that we do.
+            Some(opt) if opt.version != 0 => return Err(fault(rcode::BAD_VERSION, true)),
+            Some(opt) => Some(edns(opt, message).ok_or_else(|| fault(rcode::FORMAT_ERROR, true))?),
+            None => None,
         };
-        let edns = opt.map(|opt| Edns { payload: opt.payload });
-        Ok(Self { id: header.id, ask, wants_ad: is_set(flag::AD), edns })
+        Ok(Self { id: header.id, flags: header.flags, question, edns })
+    }
+
+    /// What is to be found out.
+    pub(crate) fn ask(&self) -> Ask {
+        Ask {
+            question: Question::from_wire(self.question),
+            recursion: self.recursion(),
+            checking_disabled: self.checking_disabled(),
+            dnssec: self.dnssec(),
+        }
+    }
+
+    pub(crate) const fn question(&self) -> &'m [u8] {
+        self.question
+    }
+
+    /// RD: recursion is wanted.
+    pub(crate) const fn recursion(&self) -> bool {
+        self.flags & flag::RD != 0
+    }
+
+    /// CD: the asker validates by itself.
+    pub(crate) const fn checking_disabled(&self) -> bool {
+        self.flags & flag::CD != 0
+    }
+
+    /// AD: the asker understands the AD bit (RFC 6840 §5.7).
+    pub(crate) const fn wants_ad(&self) -> bool {
+        self.flags & flag::AD != 0
+    }
+
+    /// DO: DNSSEC records are wanted.
+    pub(crate) fn dnssec(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec)
     }
 
     /// The largest answer in bytes.
@@ -77,16 +121,17 @@ impl Query {
     }
 }
 
-/// An OPT record's fixed part.
-#[derive(Clone, Copy)]
+/// An OPT record's fixed part, and where its options are.
+#[derive(Clone)]
 struct Opt {
     payload: u16,
     version: u8,
     dnssec: bool,
+    options: Range<usize>,
 }
 
 /// The one question, and the OPT record if there is one; nothing if the message does not hold what its counts say.
-fn sections(cursor: &mut Cursor<'_>, message: &[u8], header: Header) -> Option<(Question, Option<Opt>)> {
+fn sections<'m>(cursor: &mut Cursor<'m>, message: &'m [u8], header: Header) -> Option<(&'m [u8], Option<Opt>)> {
     let [questions, answers, authorities, additionals] = header.counts;
     if questions != 1 {
         return None;
@@ -94,7 +139,7 @@ fn sections(cursor: &mut Cursor<'_>, message: &[u8], header: Header) -> Option<(
     let start = cursor.at();
     cursor.plain_name()?;
     cursor.skip(4)?;
-    let question = Question::from_wire(message.get(start..cursor.at())?);
+    let question = message.get(start..cursor.at())?;
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         cursor.record()?;
     }
@@ -107,10 +152,33 @@ fn sections(cursor: &mut Cursor<'_>, message: &[u8], header: Header) -> Option<(
                 return None;
             }
             let [_, version, flags, _] = record.ttl.to_be_bytes();
-            opt = Some(Opt { payload: record.class, version, dnssec: flags & 0x80 != 0 });
+            opt = Some(Opt { payload: record.class, version, dnssec: flags & 0x80 != 0, options: record.rdata });
         }
     }
     Some((question, opt))
+}
+
+/// What an OPT record says; nothing if an option is not what it should be. Unknown options are passed over.
+fn edns(opt: Opt, message: &[u8]) -> Option<Edns> {
+    let mut edns = Edns { payload: opt.payload, dnssec: opt.dnssec, cookie: None, wants_nsid: false };
+    let mut options = Cursor::new(message.get(opt.options)?);
+    while !options.is_at_end() {
+        let (code, length) = (options.u16()?, options.u16()?);
+        let data = options.take(length.into())?;
+        match code {
+            option::NSID => edns.wants_nsid = true,
+            // Only the first counts (RFC 7873 §4).
+            option::COOKIE if edns.cookie.is_none() => edns.cookie = Some(cookie(data)?),
+            _ => {}
+        }
+    }
+    Some(edns)
+}
+
+/// Reads a cookie: 8 bytes of the client, and 8 to 32 of a server or none (RFC 7873 §4, §5.2.2).
+fn cookie(data: &[u8]) -> Option<Cookie> {
+    let (client, server) = data.split_first_chunk()?;
+    matches!(server.len(), 0 | 8..=32).then(|| Cookie { client: *client, server: server.try_into().ok() })
 }
 
 /// A header-only answer, since what the question section holds is not known to be sound.
@@ -120,7 +188,7 @@ fn fault(header: Header, rcode: u16, with_opt: bool) -> Vec<u8> {
     let words = [header.id, flags, 0, 0, 0, additionals];
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
     if with_opt {
-        super::message::append_opt(&mut bytes, rcode, false, super::Errors::default());
+        super::message::append_opt(&mut bytes, rcode, false, super::Errors::NONE, &Extras::default());
     }
     bytes
 }

@@ -4,7 +4,7 @@ use hickory_proto::op::Message as HickoryMessage;
 
 use super::cursor::{Cursor, Header, RecordAt};
 use super::question::Question;
-use super::{code, ede, flag, rcode};
+use super::{code, ede, flag, option, rcode};
 
 /// Why an upstream's bytes cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,8 +187,8 @@ impl Scan {
     fn note_opt(&mut self, bytes: &[u8], opt: RecordAt) {
         [self.rcode_high, ..] = opt.ttl.to_be_bytes();
         let mut options = Cursor::new(bytes.get(opt.rdata.clone()).unwrap_or_default());
-        while let (Some(option), Some(length)) = (options.u16(), options.u16()) {
-            if option == ede::OPTION && length >= 2 {
+        while let (Some(code), Some(length)) = (options.u16(), options.u16()) {
+            if code == option::EDE && length >= 2 {
                 self.ede = options.clone().u16();
             }
             if options.skip(length.into()).is_none() {

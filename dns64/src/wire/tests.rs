@@ -144,11 +144,11 @@ fn a_bare_error_header_is_an_answer() {
 
 #[test]
 fn a_finished_answer_has_the_clients_id_spelling_flags_and_opt_record() {
-    let query = Query::parse(&query_bytes(|message| {
+    let bytes = query_bytes(|message| {
         message.metadata.recursion_desired = true;
         message.edns = Some(Edns::new());
-    }))
-    .unwrap();
+    });
+    let query = Query::parse(&bytes).unwrap();
     let reply = parsed(|message| {
         message.metadata.authoritative = true;
         message.metadata.authentic_data = true;
@@ -156,7 +156,7 @@ fn a_finished_answer_has_the_clients_id_spelling_flags_and_opt_record() {
     });
     let (bytes, truncated) = Message::from_known(&Known::fresh(reply.clone().into()))
         .with_ede(ede::SYNTHESIZED)
-        .finish(&query, Limit::Datagram);
+        .finish(&query, Limit::Datagram, &Extras::default());
     let told = HickoryMessage::from_vec(&bytes).unwrap();
     assert!(!truncated);
     assert_eq!(told.metadata.id, 9);
@@ -169,8 +169,10 @@ fn a_finished_answer_has_the_clients_id_spelling_flags_and_opt_record() {
 
 #[test]
 fn a_code_that_needs_edns_is_servfail_without() {
-    let query = Query::parse(&query_bytes(|_| {})).unwrap();
-    let (bytes, _) = Message::empty(&query.ask.question, rcode::BAD_VERSION).finish(&query, Limit::Datagram);
+    let bytes = query_bytes(|_| {});
+    let query = Query::parse(&bytes).unwrap();
+    let (bytes, _) =
+        Message::empty(&query.ask().question, rcode::BAD_VERSION).finish(&query, Limit::Datagram, &Extras::default());
     assert_eq!(HickoryMessage::from_vec(&bytes).unwrap().metadata.response_code, ResponseCode::ServFail);
 }
 
@@ -181,7 +183,7 @@ fn the_size_limit_is_what_the_client_said_within_512_and_1232() {
             message.edns = payload.map(|_| Edns::new());
         });
         let mut query = Query::parse(&bytes).unwrap();
-        query.edns = payload.map(|payload| query::Edns { payload });
+        query.edns = payload.map(|payload| query::Edns { payload, ..query::Edns::default() });
         query.largest_answer(Limit::Datagram)
     };
     assert_eq!([None, Some(0), Some(600), Some(1232), Some(4096)].map(limit), [512, 512, 600, 1232, 1232]);
@@ -189,15 +191,18 @@ fn the_size_limit_is_what_the_client_said_within_512_and_1232() {
 
 #[test]
 fn a_truncated_answer_keeps_its_question_only() {
-    let query = Query::parse(&query_bytes(|_| {})).unwrap();
+    let bytes = query_bytes(|_| {});
+    let query = Query::parse(&bytes).unwrap();
     let reply = parsed(|message| {
         message.add_answers((0..60).map(|_| a("x.example.", 1)));
     });
-    let (bytes, truncated) = Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Datagram);
+    let (bytes, truncated) =
+        Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Datagram, &Extras::default());
     let told = HickoryMessage::from_vec(&bytes).unwrap();
     assert!(truncated && told.metadata.truncation);
     assert_eq!((told.queries.len(), told.answers.len()), (1, 0));
-    let (whole, _) = Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Stream);
+    let (whole, _) =
+        Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Stream, &Extras::default());
     let cut = HickoryMessage::from_vec(&truncate(&whole)).unwrap();
     assert_eq!((cut.metadata.truncation, cut.answers.len()), (true, 0));
 }
@@ -206,8 +211,8 @@ proptest! {
     #[test]
     fn any_bytes_can_be_read_as_a_query(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Ok(query) = Query::parse(&bytes) {
-            let answer = Message::empty(&query.ask.question, rcode::REFUSED);
-            let (bytes, _) = answer.finish(&query, Limit::Datagram);
+            let answer = Message::empty(&query.ask().question, rcode::REFUSED);
+            let (bytes, _) = answer.finish(&query, Limit::Datagram, &Extras::default());
             prop_assert!(bytes.len() <= 512);
         }
     }
@@ -223,10 +228,11 @@ proptest! {
         bytes[at] = byte;
         bytes.truncate(bytes.len() - cut % (bytes.len() / 2));
         if let Ok(reply) = Reply::parse(bytes, 7, &question("x.example.")) {
-            let query = Query::parse(&query_bytes(|_| {})).unwrap();
-            let known = Known { reply: reply.into(), age, is_stale: false };
+            let bytes = query_bytes(|_| {});
+    let query = Query::parse(&bytes).unwrap();
+            let known = Known { reply: reply.into(), age, is_stale: false, left: 0 };
             let _ = Sections::decode(&known.bytes());
-            prop_assert!(Message::from_known(&known).finish(&query, Limit::Stream).0.len() >= 12);
+            prop_assert!(Message::from_known(&known).finish(&query, Limit::Stream, &Extras::default()).0.len() >= 12);
         }
     }
 
@@ -245,9 +251,9 @@ proptest! {
             message.to_vec().unwrap()
         };
         let query = Query::parse(&bytes).unwrap();
-        prop_assert_eq!(query.ask.question.kind(), kind);
-        prop_assert_eq!((query.ask.recursion, query.ask.checking_disabled, query.ask.dnssec), (recursion, unchecked, dnssec));
+        prop_assert_eq!(query.ask().question.kind(), kind);
+        prop_assert_eq!((query.recursion(), query.checking_disabled(), query.dnssec()), (recursion, unchecked, dnssec));
         let expected = name(&format!("{label}.example."));
-        prop_assert!(query.ask.question.name().unwrap().eq_case(&expected));
+        prop_assert!(query.ask().question.name().unwrap().eq_case(&expected));
     }
 }

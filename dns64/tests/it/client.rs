@@ -65,9 +65,13 @@ impl Ask {
         self
     }
 
-    pub(crate) async fn over_udp(&self, server: SocketAddr) -> Message {
+    pub(crate) async fn over_udp_unchecked(&self, server: SocketAddr) -> Message {
         let bytes = udp_bytes(server, &self.0.to_vec().unwrap()).await.expect("an answer");
-        let answer = Message::from_vec(&bytes).unwrap();
+        Message::from_vec(&bytes).unwrap()
+    }
+
+    pub(crate) async fn over_udp(&self, server: SocketAddr) -> Message {
+        let answer = self.over_udp_unchecked(server).await;
         assert_eq!(answer.metadata.id, self.0.metadata.id);
         assert_eq!(answer.queries, self.0.queries);
         answer

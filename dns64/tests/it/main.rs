@@ -9,6 +9,7 @@ mod fronts;
 mod local;
 mod passing;
 mod policy;
+mod ready;
 mod robust;
 mod synthesis;
 mod upstream;
