@@ -6,7 +6,7 @@
 
 mod whole;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +69,8 @@ const LONGEST: usize = 65_535;
 
 #[derive(Debug)]
 struct Datagram {
+    /// When it is forgotten if it is not complete before, and a number that no other has.
+    deadline: (Timestamp, u64),
     /// What the first fragment carried, once it has come.
     upper: Option<Upper>,
     /// Held until complete.
@@ -98,8 +100,9 @@ pub(crate) struct Fragments {
 #[derive(Debug, Default)]
 struct Inner {
     datagrams: HashMap<Key, Datagram, foldhash::quality::RandomState>,
-    /// In the order of their deadlines, since all live equally long.
-    deadlines: VecDeque<(Timestamp, Key)>,
+    deadlines: BTreeMap<(Timestamp, u64), Key>,
+    /// How many datagrams there have been.
+    serial: u64,
     /// Datagrams and held fragments by source.
     by_source: HashMap<IpAddr, u32, foldhash::quality::RandomState>,
     held: u32,
@@ -123,11 +126,8 @@ impl Fragments {
         let mut inner = self.lock();
         let mut lost = 0;
         for _ in 0..budget {
-            match inner.deadlines.front() {
-                Some(&(deadline, key)) if deadline <= now => {
-                    inner.deadlines.pop_front();
-                    lost += inner.forget(&key);
-                }
+            match inner.deadlines.first_key_value() {
+                Some((&(deadline, _), &key)) if deadline <= now => lost += inner.forget(&key),
                 _ => break,
             }
         }
@@ -156,7 +156,12 @@ impl Inner {
         if !datagram.whole
             && let Some(upper) = datagram.upper
         {
+            let complete = datagram.is_complete();
             let early = self.release_pieces(&key);
+            if complete {
+                // The identification may be used again at once; a busy sender does so within seconds (RFC 4963).
+                self.forget(&key);
+            }
             return Ok(Admission::Translate(upper, early.into_iter().map(|piece| piece.held).collect()));
         }
         if !room {
@@ -169,6 +174,7 @@ impl Inner {
         self.count_held(&key, arrival.packet.len());
         if complete {
             let pieces = self.release_pieces(&key);
+            self.forget(&key);
             return assemble(pieces).map(Admission::Whole).ok_or(DropReason::Malformed);
         }
         Ok(Admission::Held)
@@ -184,8 +190,10 @@ impl Inner {
             return Err(DropReason::FragmentLimit);
         }
         *of_source += 1;
-        self.datagrams.insert(key, Datagram::new());
-        self.deadlines.push_back((deadline, key));
+        self.serial += 1;
+        let deadline = (deadline, self.serial);
+        self.datagrams.insert(key, Datagram::new(deadline));
+        self.deadlines.insert(deadline, key);
         Ok(())
     }
 
@@ -217,8 +225,10 @@ impl Inner {
 
     fn forget(&mut self, key: &Key) -> u32 {
         let pieces = self.release_pieces(key);
-        self.datagrams.remove(key);
-        self.uncount(key.source);
+        if let Some(datagram) = self.datagrams.remove(key) {
+            self.deadlines.remove(&datagram.deadline);
+            self.uncount(key.source);
+        }
         u32::try_from(pieces.len()).unwrap_or(u32::MAX)
     }
 
@@ -233,8 +243,16 @@ impl Inner {
 }
 
 impl Datagram {
-    const fn new() -> Self {
-        Self { upper: None, whole: false, condemned: None, seen: Vec::new(), length: None, pieces: Vec::new() }
+    const fn new(deadline: (Timestamp, u64)) -> Self {
+        Self {
+            deadline,
+            upper: None,
+            whole: false,
+            condemned: None,
+            seen: Vec::new(),
+            length: None,
+            pieces: Vec::new(),
+        }
     }
 
     /// Checks a fragment against those before it.

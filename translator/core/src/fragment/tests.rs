@@ -109,6 +109,21 @@ fn a_duplicate_is_dropped_and_harms_nobody() {
 }
 
 #[test]
+fn a_complete_datagram_is_forgotten_so_that_its_identification_can_come_again() {
+    let lab = Lab::new();
+    for _ in 0..3 {
+        assert_eq!(released(lab.send(key(1, 1), 0, 800, true, Some(UDP))), 0);
+        assert_eq!(released(lab.send(key(1, 1), 800, 100, false, None)), 0);
+        assert!(matches!(lab.send(key(1, 2), 800, 100, false, None), Ok(Admission::Held)));
+        assert_eq!(released(lab.send(key(1, 2), 0, 800, true, Some(UDP))), 1);
+        assert!(matches!(lab.send(key(1, 3), 0, 800, true, Some(ECHO)), Ok(Admission::Held)));
+        assert!(matches!(lab.send(key(1, 3), 800, 100, false, None), Ok(Admission::Whole(_))));
+    }
+    let inner = lab.fragments.lock();
+    assert_eq!((inner.datagrams.len(), inner.deadlines.len(), inner.by_source.len()), (0, 0, 0));
+}
+
+#[test]
 fn data_beyond_the_end_contradicts_it() {
     let lab = Lab::new();
     assert!(matches!(lab.send(key(1, 1), 800, 100, false, None), Ok(Admission::Held)));
