@@ -150,11 +150,21 @@ fn datagrams_that_come_interleaved_are_kept_apart() {
 
 #[test]
 fn a_duplicate_is_not_delivered_twice_and_does_no_harm() {
-    for order in [[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0]] {
+    for order in [&[0, 0, 1][..], &[1, 1, 0], &[1, 1, 1, 0]] {
         let mut lab = Lab::new();
         let fragments = client_udp(&pattern(2000)).fragments(&[1000], 7);
         let got: Vec<V4> = order.iter().flat_map(|index: &usize| lab.send6(&fragments[*index]).all4()).collect();
         assert_eq!(whole4(&got).data(), pattern(2000), "{order:?}");
+    }
+}
+
+#[test]
+fn an_identification_may_come_again_when_its_datagram_is_complete() {
+    let mut lab = Lab::new();
+    for len in [2000, 1500, 2500] {
+        let fragments = client_udp(&pattern(len)).fragments(&[1000], 7);
+        let got: Vec<V4> = fragments.iter().flat_map(|fragment| lab.send6(fragment).all4()).collect();
+        assert_eq!(whole4(&got).data(), pattern(len));
     }
 }
 
@@ -189,10 +199,10 @@ fn overlapping_fragments_condemn_their_datagram() {
 #[test]
 fn a_last_fragment_that_contradicts_the_length_condemns_its_datagram() {
     let mut lab = Lab::new();
-    let long = client_udp(&pattern(2000)).fragments(&[1000], 7);
+    let long = client_udp(&pattern(2000)).fragments(&[800, 1600], 7);
     let short = client_udp(&pattern(1200)).fragments(&[1104], 7);
     lab.pass6(&long[0]);
-    lab.pass6(&long[1]);
+    lab.pass6(&long[2]);
     lab.send6(&short[1]).silent(DropReason::FragmentOverlap);
 }
 
