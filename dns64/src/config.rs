@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domains::Treatment;
 use crate::error::Error;
 use crate::loops;
-use crate::policy::{DEFAULT_CLIENTS, Group, Policy, RangePrefixes};
+use crate::policy::{DEFAULT_CLIENTS, Group, Policy, RangePrefixes, WhenUnusable};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
 pub const DEFAULT_EXCLUSION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
@@ -44,6 +44,8 @@ pub struct Config {
     /// The prefixes of the host's own links, whose hosts are clients unless `clients` says who is. Without a value, and
     /// without `clients`, everybody is answered.
     pub link_prefixes: Option<Vec<IpNet>>,
+    /// What clients are told when the translator of a prefix takes no new sessions. Default that there is no AAAA record.
+    pub when_unusable: WhenUnusable,
     /// TTL of the records of `ipv4only.arpa`. Default one day, as in RFC 8880 appendix A; up to 7 days.
     pub ipv4only_ttl: Duration,
     /// Domains whose names are asked of upstreams of their own. Default none.
@@ -110,6 +112,7 @@ impl Config {
             domains: Vec::new(),
             clients: None,
             link_prefixes: None,
+            when_unusable: WhenUnusable::default(),
             ipv4only_ttl: Duration::from_hours(24),
             routes: Vec::new(),
             upstream_order: UpstreamOrder::default(),
@@ -194,6 +197,7 @@ impl Config {
     pub fn policy(&self) -> Policy {
         let policy = Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
             .with_ranges(self.exclude_a.clone(), self.range_prefixes.clone())
+            .with_fallback(self.when_unusable.clone())
             .with_groups(self.groups.clone())
             .with_domains(self.domains.iter().filter_map(|rule| Some((name(&rule.domain)?, rule.treatment))));
         match self.permitted() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hickory_proto::rr::Name;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy};
+use serde::{Deserialize, Serialize};
 
 use crate::domains::{Domains, Treatment};
 
@@ -84,6 +85,34 @@ pub(crate) struct View {
     pub(crate) well_known: WellKnownPolicy,
     pub(crate) exclude_aaaa: Vec<Ipv6Net>,
     pub(crate) exclude_a: Vec<Ipv4Net>,
+    /// Prefixes whose translator is not there for new sessions.
+    unusable: Vec<Pref64>,
+    pub(crate) when_unusable: WhenUnusable,
+}
+
+/// Whether a prefix's translator takes new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrefixState {
+    /// It does.
+    Up,
+    /// It serves the sessions that it has and takes no others.
+    Draining,
+    /// It is not there.
+    Down,
+}
+
+/// What clients are told instead of addresses under a prefix whose translator takes no new sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenUnusable {
+    /// That there is no AAAA record, in an answer that is not to be cached.
+    #[default]
+    NoAaaa,
+    /// That the server failed.
+    ServerFailure,
+    /// Addresses under these prefixes, or that there is none if they are not usable either.
+    Prefixes(Vec<Pref64>),
 }
 
 /// Where a query came from, and the address of ours that it went to.
@@ -108,6 +137,8 @@ impl Policy {
             well_known,
             exclude_aaaa,
             exclude_a: Vec::new(),
+            unusable: Vec::new(),
+            when_unusable: WhenUnusable::default(),
         };
         Self { general: Arc::new(general), groups: Vec::new(), domains: Domains::default(), clients: None }
     }
@@ -119,6 +150,21 @@ impl Policy {
         let general = View { exclude_a, by_range, ..View::clone(&self.general) };
         self.general = Arc::new(general);
         self
+    }
+
+    /// The same, with what is told when a translator takes no new sessions. To be called before [`Self::with_groups`].
+    #[must_use]
+    pub fn with_fallback(mut self, when_unusable: WhenUnusable) -> Self {
+        self.general = Arc::new(View { when_unusable, ..View::clone(&self.general) });
+        self
+    }
+
+    /// The same while these prefixes are not to be used.
+    pub(crate) fn without(&self, unusable: &[Pref64]) -> Self {
+        let changed = |view: &Arc<View>| Arc::new(View { unusable: unusable.to_vec(), ..View::clone(view) });
+        let group = |group: &Member| Member { view: changed(&group.view), ..group.clone() };
+        let groups = self.groups.iter().map(group).collect();
+        Self { general: changed(&self.general), groups, ..self.clone() }
     }
 
     /// The same with groups, which differ from what everybody is told in what they say. To be called after
@@ -183,6 +229,8 @@ impl Member {
             well_known: general.well_known,
             exclude_aaaa: group.exclude_aaaa.unwrap_or_else(|| general.exclude_aaaa.clone()),
             exclude_a: group.exclude_a.unwrap_or_else(|| general.exclude_a.clone()),
+            unusable: general.unusable.clone(),
+            when_unusable: general.when_unusable.clone(),
         };
         Self { clients: group.clients, listen: group.listen, view: Arc::new(view) }
     }
@@ -210,8 +258,30 @@ impl View {
         self.exclude_aaaa.iter().any(|net| net.contains(&address))
     }
 
-    /// The prefixes that an IPv4 address may appear under, in their order.
+    /// The prefixes that an IPv4 address may appear under now, in their order.
     pub(crate) fn prefixes_for(&self, address: Ipv4Addr) -> impl Iterator<Item = Pref64> {
+        let fallback: &[Pref64] = match &self.when_unusable {
+            WhenUnusable::Prefixes(prefixes) if self.is_without_own(address) => prefixes,
+            WhenUnusable::Prefixes(_) | WhenUnusable::NoAaaa | WhenUnusable::ServerFailure => &[],
+        };
+        let fallback = fallback.iter().copied().filter(move |prefix| self.well_known.permits(*prefix, address));
+        self.permitted(address).chain(fallback).filter(|prefix| !self.unusable.contains(prefix))
+    }
+
+    /// Whether an address could be told if the translators of its prefixes were up.
+    pub(crate) fn is_cut_off(&self, address: Ipv4Addr) -> bool {
+        self.is_without_own(address) && self.prefixes_for(address).next().is_none()
+    }
+
+    fn is_without_own(&self, address: Ipv4Addr) -> bool {
+        // Nearly always nothing is unusable, and this is asked for every address.
+        !self.unusable.is_empty()
+            && self.permitted(address).next().is_some()
+            && self.permitted(address).all(|prefix| self.unusable.contains(&prefix))
+    }
+
+    /// The prefixes that an IPv4 address may appear under while all translators are up.
+    fn permitted(&self, address: Ipv4Addr) -> impl Iterator<Item = Pref64> {
         let is_excluded = self.exclude_a.iter().any(|net| net.contains(&address));
         let chosen = self.by_range.iter().find(|choice| choice.range.contains(&address));
         let prefixes: &[Pref64] = match chosen {
@@ -224,7 +294,11 @@ impl View {
 
     /// All prefixes that a record of ours may lie under.
     pub(crate) fn all_prefixes(&self) -> impl Iterator<Item = &Pref64> {
-        self.prefixes.iter().chain(self.by_range.iter().flat_map(|choice| &choice.prefixes))
+        let fallback: &[Pref64] = match &self.when_unusable {
+            WhenUnusable::Prefixes(prefixes) => prefixes,
+            WhenUnusable::NoAaaa | WhenUnusable::ServerFailure => &[],
+        };
+        self.prefixes.iter().chain(self.by_range.iter().flat_map(|choice| &choice.prefixes)).chain(fallback)
     }
 }
 
@@ -299,6 +373,21 @@ mod tests {
         assert_eq!(prefixes("192.0.2.1"), ["2001:db8:b::/96"]);
         assert_eq!(prefixes("192.0.2.129"), [""; 0]);
         assert_eq!(prefixes("8.8.8.8"), ["2001:db8:64::/96"]);
+    }
+
+    #[test]
+    fn an_unusable_prefix_is_replaced_by_the_fallback_or_cuts_its_addresses_off() {
+        let own: Pref64 = "2001:db8:64::/96".parse().unwrap();
+        let other: Pref64 = "2001:db8:65::/96".parse().unwrap();
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        let prefixes = |policy: &Policy| policy.general().prefixes_for(address).collect::<Vec<_>>();
+        let with_fallback = general().with_fallback(WhenUnusable::Prefixes(vec![other]));
+        assert_eq!(prefixes(&with_fallback), [own]);
+        assert_eq!(prefixes(&with_fallback.without(&[own])), [other]);
+        let cut_off = with_fallback.without(&[own, other]);
+        assert_eq!(prefixes(&cut_off), []);
+        assert!(cut_off.general().is_cut_off(address) && !with_fallback.general().is_cut_off(address));
+        assert!(general().without(&[own]).general().is_cut_off(address));
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! The running server.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use pref64::Pref64;
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::config::{Config, find_loop};
 use crate::error::{Error, Protocol};
+use crate::explain::Explanation;
 use crate::listen::{Bounds, Listener, Listeners, TcpFront, UdpFront, bind};
-use crate::policy::Policy;
+use crate::policy::{Origin, Policy, PrefixState};
 use crate::service::Service;
 use crate::stats::Stats;
 
@@ -62,6 +64,13 @@ impl Server {
         self.policy.clone()
     }
 
+    /// A handle to ask why a client is told what it is told, while the server runs.
+    #[must_use]
+    pub fn explainer(&self) -> Explainer {
+        let listener = self.local_addrs().first().copied().expect("a server has a listen address");
+        Explainer { service: Arc::clone(&self.service), listener }
+    }
+
     /// Answers queries until `shutdown` completes.
     ///
     /// # Errors
@@ -104,19 +113,43 @@ pub struct PolicyHandle(Arc<ArcSwap<Current>>);
 /// The policy in force.
 #[derive(Debug)]
 pub(crate) struct Current {
+    /// What applies now: as configured, without the prefixes that are not to be used.
     pub(crate) policy: Policy,
-    /// How often it was replaced.
+    /// How often that was replaced.
     pub(crate) generation: u32,
+    configured: Policy,
+    unusable: Vec<Pref64>,
+}
+
+impl Current {
+    fn new(configured: Policy, unusable: Vec<Pref64>, generation: u32) -> Self {
+        Self { policy: configured.without(&unusable), generation, configured, unusable }
+    }
 }
 
 impl PolicyHandle {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Current { policy, generation: 0 })))
+        Self(Arc::new(ArcSwap::from_pointee(Current::new(policy, Vec::new(), 0))))
     }
 
-    /// Makes `policy` the one in force.
+    /// Makes `policy` the one in force. What is known of prefixes stays.
     pub fn replace(&self, policy: Policy) {
-        self.0.rcu(|old| Current { policy: policy.clone(), generation: old.generation.wrapping_add(1) });
+        self.0.rcu(|old| Current::new(policy.clone(), old.unusable.clone(), old.generation.wrapping_add(1)));
+    }
+
+    /// Says whether the translator of a prefix takes new sessions: nothing is synthesised under the prefix while it does
+    /// not. All prefixes are up at first.
+    pub fn set_prefix_state(&self, prefix: Pref64, state: PrefixState) {
+        let is_usable = state == PrefixState::Up;
+        if self.peek().unusable.contains(&prefix) != is_usable {
+            return;
+        }
+        info!(%prefix, ?state, "synthesis follows its translator");
+        self.0.rcu(|old| {
+            let mut unusable: Vec<Pref64> = old.unusable.iter().copied().filter(|one| *one != prefix).collect();
+            unusable.extend((!is_usable).then_some(prefix));
+            Current::new(old.configured.clone(), unusable, old.generation.wrapping_add(1))
+        });
     }
 
     /// The policy for a while: for as long as one answer takes.
@@ -127,5 +160,28 @@ impl PolicyHandle {
     /// The policy for a moment.
     pub(crate) fn peek(&self) -> Guard<Arc<Current>> {
         self.0.load()
+    }
+}
+
+/// Says why clients are told what they are told.
+#[derive(Clone, Debug)]
+pub struct Explainer {
+    service: Arc<Service>,
+    listener: SocketAddr,
+}
+
+impl Explainer {
+    /// Why this client is told what it is told about the AAAA records of `name`, if it asks on `listener` or, without
+    /// one, on the first listen address. Upstreams are asked as for a query.
+    ///
+    /// # Errors
+    /// `name` is not a domain name.
+    pub async fn explain(
+        &self,
+        name: &str,
+        client: IpAddr,
+        listener: Option<SocketAddr>,
+    ) -> Result<Explanation, Error> {
+        self.service.explain(name, Origin { client, listener: listener.unwrap_or(self.listener) }).await
     }
 }

@@ -13,9 +13,11 @@ use crate::chain::{self, Found, Lookup};
 use crate::config::Config;
 use crate::cookies::Cookies;
 use crate::domains::Treatment;
+use crate::error::Error;
+use crate::explain::{self, Explaining, Explanation};
 use crate::hot::{Hot, Key};
 use crate::limiter::{Limiter, Verdict};
-use crate::policy::{Origin, Policy, View};
+use crate::policy::{Origin, Policy, View, WhenUnusable};
 use crate::resolver::Resolver;
 use crate::reverse::{self, Reverse};
 use crate::server::PolicyHandle;
@@ -103,6 +105,42 @@ impl Service {
             self.stats.truncated.increment();
         }
         bytes
+    }
+
+    /// Why a client is told what it is told about the AAAA records of a name. Upstreams are asked as for a query.
+    pub(crate) async fn explain(&self, name: &str, origin: Origin) -> Result<Explanation, Error> {
+        let (name, ask) = explain::ask(name)?;
+        let current = self.policy.load();
+        let view = current.policy.view(origin);
+        let mut told = Explaining::new(&name, origin, view);
+        if !current.policy.permits(origin.client) {
+            told.rule("client", "configuration", "the address is not among those that are answered");
+            return Ok(told.end(explain::Verdict::Refused));
+        }
+        if arpa::answer(view, self.ipv4only_ttl, &ask.question, &name).is_some()
+            || reverse::classify(view.all_prefixes(), &name).is_some()
+        {
+            told.rule("local name", "RFC 8880 §7, RFC 6147 §5.3.1", "the name is answered here");
+            return Ok(told.end(explain::Verdict::Local));
+        }
+        let terms = Terms { view, treatment: current.policy.treatment(ask.question.name_bytes()) };
+        if !told.synthesises(terms) {
+            return Ok(told.end(explain::Verdict::Passed));
+        }
+        let deadline = Instant::now() + self.deadline;
+        let aaaa = chain::follow(&self.resolver, &ask, None, deadline).await;
+        told.outcome("AAAA question", "RFC 6147 §5.1", aaaa.outcome());
+        let a = match told.judgement(terms, aaaa.outcome()) {
+            Some(_) => Outcome::Unanswered(ede::NO_REACHABLE_AUTHORITY),
+            None => {
+                let ask = ask.about(ask.question.with_kind(code::A));
+                let a = chain::follow(&self.resolver, &ask, None, deadline).await.outcome().clone();
+                told.outcome("A question", "RFC 6147 §5.1.6", &a);
+                told.addresses(view, &a);
+                a
+            }
+        };
+        Ok(told.decision(terms, aaaa.outcome(), &a))
     }
 
     /// What is done with an answer to this query over UDP.
@@ -260,7 +298,7 @@ impl Service {
             }
         };
         let decision = decide(terms, aaaa.outcome(), a.outcome());
-        self.told(ask, decision, aaaa, Some(&a))
+        self.told(ask, &terms.view.when_unusable, decision, aaaa, Some(&a))
     }
 
     /// The answer, if the AAAA side alone decides it.
@@ -270,11 +308,18 @@ impl Service {
             Judgement::Filtered(sections) => Decision::Filtered(sections),
             Judgement::Empty => return None,
         };
-        Some(self.told(ask, decision, aaaa.clone(), None))
+        Some(self.told(ask, &terms.view.when_unusable, decision, aaaa.clone(), None))
     }
 
     /// What is told; `a` is what synthesis was from.
-    fn told(&self, ask: &Ask, decision: Decision, aaaa: Found, a: Option<&Found>) -> Message {
+    fn told(
+        &self,
+        ask: &Ask,
+        when_unusable: &WhenUnusable,
+        decision: Decision,
+        aaaa: Found,
+        a: Option<&Found>,
+    ) -> Message {
         let question = &ask.question;
         let left = aaaa.left().min(a.map_or(u32::MAX, Found::left));
         let native = |sections| Message::from_sections(question, rcode::NO_ERROR, sections).told(Told::Native);
@@ -288,6 +333,15 @@ impl Service {
             Decision::Filtered(sections) => native(sections).lasting(left),
             Decision::AError(a) => native(a.sections).with_rcode(a.rcode).with_errors(a.errors).lasting(left),
             Decision::Unanswered(ede) => return unanswered(ask, ede),
+            // Without an SOA record nobody keeps this (RFC 2308 §5): it is over as soon as the translator is there.
+            Decision::CutOff => {
+                let rcode = match when_unusable {
+                    WhenUnusable::ServerFailure => rcode::SERVER_FAILURE,
+                    WhenUnusable::NoAaaa | WhenUnusable::Prefixes(_) => rcode::NO_ERROR,
+                };
+                self.stats.answers_cut_off.increment();
+                return Message::empty(question, rcode).with_ede(ede::NOT_READY);
+            }
         };
         self.count(answer.head().origin);
         answer

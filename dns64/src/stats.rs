@@ -43,6 +43,8 @@ counters! {
     answers_local,
     /// Queries answered with SERVFAIL because no upstream gave an answer.
     answers_servfail,
+    /// AAAA queries not answered with addresses because no translator was there for them.
+    answers_cut_off,
     /// Queries refused: a type that is not forwarded, or a loop.
     answers_refused,
     /// Messages that could not be read as a query, or ask what is not implemented.

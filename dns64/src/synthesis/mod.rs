@@ -71,6 +71,8 @@ pub(crate) enum Decision {
     AError(Answered),
     /// That nobody answered, with the extended error that says why.
     Unanswered(u16),
+    /// That no translator is there for the addresses that would be told.
+    CutOff,
 }
 
 /// How a question for AAAA records is looked at: what its asker is told, and how the name is treated.
@@ -126,9 +128,13 @@ pub(crate) fn decide(terms: Terms<'_>, aaaa: &Outcome, a: &Outcome) -> Decision 
     }
     let view = terms.view;
     match a {
-        Outcome::Answered(a) if a.rcode == rcode::NO_ERROR => {
-            synthesise(view, a, ttl_limit(aaaa)).map_or_else(|| without_a(view, aaaa), Decision::Synthesised)
-        }
+        Outcome::Answered(a) if a.rcode == rcode::NO_ERROR => match synthesise(view, a, ttl_limit(aaaa)) {
+            Some(sections) => Decision::Synthesised(sections),
+            None if a.sections.answers.iter().filter_map(a_address).any(|address| view.is_cut_off(address)) => {
+                Decision::CutOff
+            }
+            None => without_a(view, aaaa),
+        },
         // Records that were passed over for the sake of A records only are better than none.
         _ if judge_records(view, aaaa) != Judgement::Empty => without_a(view, aaaa),
         // RFC 6147 §5.1.6: an error on the A question is the basis of the answer.
@@ -205,7 +211,7 @@ fn ttl_limit(aaaa: &Outcome) -> u32 {
     }
 }
 
-fn a_address(record: &Record) -> Option<Ipv4Addr> {
+pub(crate) fn a_address(record: &Record) -> Option<Ipv4Addr> {
     if let RData::A(a) = &record.data
         && record.dns_class == DNSClass::IN
     {
@@ -215,7 +221,7 @@ fn a_address(record: &Record) -> Option<Ipv4Addr> {
     }
 }
 
-fn aaaa_address(record: &Record) -> Option<Ipv6Addr> {
+pub(crate) fn aaaa_address(record: &Record) -> Option<Ipv6Addr> {
     if let RData::AAAA(aaaa) = &record.data
         && record.dns_class == DNSClass::IN
     {

@@ -274,6 +274,7 @@ proptest! {
                 }
             }
             Decision::AError(a) => prop_assert_ne!(a.rcode, rcode::NO_ERROR),
+            Decision::CutOff => panic!("all prefixes are usable"),
             Decision::Unanswered(_) => prop_assert!(aaaa == Outcome::Unanswered(22) || a == Outcome::Unanswered(22)),
         }
     }

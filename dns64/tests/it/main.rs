@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod client;
+mod coupling;
 mod failures;
 mod fronts;
 mod local;
@@ -51,6 +52,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<Stats>,
     pub(crate) policy: dns64::PolicyHandle,
+    pub(crate) explainer: dns64::Explainer,
     _stop: oneshot::Sender<()>,
 }
 
@@ -71,11 +73,12 @@ pub(crate) fn patient(upstreams: &[SocketAddr]) -> Config {
 pub(crate) async fn start(config: Config) -> Running {
     let server = Server::bind(config).await.unwrap();
     let (address, stats, policy) = (server.local_addrs()[0], server.stats(), server.policy());
+    let explainer = server.explainer();
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(server.run(async move {
         let _ = stopped.await;
     }));
-    Running { address, stats, policy, _stop: stop }
+    Running { address, stats, policy, explainer, _stop: stop }
 }
 
 /// A server in front of one upstream.
