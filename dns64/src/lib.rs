@@ -19,6 +19,8 @@ mod error;
 mod explain;
 mod failures;
 mod flights;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hot;
 mod limiter;
 mod listen;

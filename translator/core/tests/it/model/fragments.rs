@@ -50,7 +50,12 @@ impl Fragments {
             condemned: false,
             held: Vec::new(),
         });
-        datagram.admit(view, upper)
+        let admission = datagram.admit(view, upper);
+        // The identification may be used again at once (RFC 4963).
+        if admission.is_ok() && datagram.is_complete() {
+            self.0.remove(&key);
+        }
+        admission
     }
 
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Timestamp> + '_ {
@@ -73,6 +78,9 @@ impl Datagram {
     fn admit(&mut self, view: &View, upper: Upper) -> Result<Admission, DropReason> {
         let (offset, more) = view.fragment.unwrap();
         let (start, end) = (offset, offset + view.payload.len());
+        if end > 65_535 || view.payload.is_empty() || (more && !view.payload.len().is_multiple_of(8)) {
+            return Err(DropReason::Malformed);
+        }
         if self.condemned || self.seen.contains(&(start, end)) {
             return Err(DropReason::FragmentOverlap);
         }
@@ -99,8 +107,7 @@ impl Datagram {
             return Ok(Admission::Translate(first, std::mem::take(&mut self.held)));
         }
         self.held.push(view.clone());
-        let covered: usize = self.seen.iter().map(|(start, end)| end - start).sum();
-        if self.length != Some(covered) {
+        if !self.is_complete() {
             return Ok(Admission::Held);
         }
         let mut pieces = std::mem::take(&mut self.held);
@@ -110,5 +117,9 @@ impl Datagram {
         whole.payload_len = whole.payload.len();
         (whole.fragment, whole.dont_fragment) = (None, whole.is_v6());
         Ok(Admission::Whole(whole))
+    }
+    fn is_complete(&self) -> bool {
+        let covered: usize = self.seen.iter().map(|(start, end)| end - start).sum();
+        self.length == Some(covered)
     }
 }

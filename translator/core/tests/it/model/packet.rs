@@ -108,6 +108,10 @@ impl View {
 
     /// What the packet carries; nothing if it cannot be.
     pub(crate) fn upper(&self) -> Option<Upper> {
+        // RFC 7915 §5.1.1: an extension header behind a Fragment header is not translated.
+        if self.fragment_header && matches!(self.protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
+            return Some(Upper::Other);
+        }
         match self.fragment {
             None => self.header(false),
             Some((offset, more)) => {

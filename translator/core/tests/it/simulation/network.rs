@@ -128,7 +128,12 @@ impl Network {
     fn next_event(&self) -> Timestamp {
         let arrival = self.queue.peek().map(|Reverse((at, ..))| *at);
         let timers = self.endpoints.iter().filter_map(Endpoint::deadline);
-        timers.chain(arrival).min().unwrap_or(Timestamp::from_millis(u64::MAX)).min(self.expired + SECOND).max(self.now())
+        timers
+            .chain(arrival)
+            .min()
+            .unwrap_or(Timestamp::from_millis(u64::MAX))
+            .min(self.expired + SECOND)
+            .max(self.now())
     }
 
     fn translate(&mut self, bytes: &[u8]) {

@@ -177,7 +177,8 @@ impl Endpoint {
     fn take_data(&mut self, header: &TcpHeaderSlice<'_>, data: &[u8], now: Timestamp) -> Vec<Vec<u8>> {
         let mut answers = Vec::new();
         // Sequence numbers start at 1 after the SYN.
-        let (at, acknowledged) = (header.sequence_number().wrapping_sub(1), header.acknowledgment_number().wrapping_sub(1));
+        let (at, acknowledged) =
+            (header.sequence_number().wrapping_sub(1), header.acknowledgment_number().wrapping_sub(1));
         if acknowledged > self.acknowledged && acknowledged <= self.to_send {
             self.acknowledged = acknowledged;
             self.sent = self.sent.max(acknowledged);
