@@ -224,6 +224,7 @@ fn limits(section: &TranslatorSection) -> Limits {
         mappings: limits.mappings.to(),
         sessions_per_subscriber: unless_zero(limits.sessions_per_subscriber.to()),
         mappings_per_subscriber: unless_zero(limits.mappings_per_subscriber.to()),
+        resting_ports: limits.resting_ports.to(),
         fragments: limits.fragments.to(),
         fragment_bytes: limits.fragment_bytes.to(),
         stored_syns: limits.stored_syns.to(),

@@ -234,6 +234,8 @@ pub struct Limits {
     pub mappings_per_subscriber: Option<u32>,
     /// New mappings of one subscriber in a second; none means no limit.
     pub new_mappings_per_second: Option<u32>,
+    /// Ports that rest after use ([`Timers::port_quarantine`]); those beyond are free at once (RFC 6888 REQ-8).
+    pub resting_ports: u32,
     /// Fragments held until their datagram's ports are known. One source may hold a quarter of them.
     pub fragments: u32,
     /// Bytes of these.
@@ -250,6 +252,7 @@ impl Default for Limits {
             sessions_per_subscriber: None,
             mappings_per_subscriber: None,
             new_mappings_per_second: None,
+            resting_ports: 1_000_000,
             fragments: 4096,
             fragment_bytes: 16 << 20,
             stored_syns: 1024,

@@ -107,9 +107,11 @@ impl Shard {
         }
         context.pool.set_slot(protocol, external, 0);
         let rest = context.policy.timers.port_quarantine;
-        if closed_cleanly || rest.is_zero() {
+        let crowded = context.totals.resting_ports() >= context.policy.limits.resting_ports;
+        if closed_cleanly || crowded || rest.is_zero() {
             self.release_port(context, protocol, external);
         } else {
+            context.totals.port_rests();
             self.resting.push_back(Resting { until: context.tick.after(rest), protocol, external });
         }
     }
@@ -119,6 +121,7 @@ impl Shard {
             && until <= context.tick
         {
             self.resting.pop_front();
+            context.totals.port_rested();
             self.release_port(context, protocol, external);
         }
     }

@@ -10,6 +10,7 @@ use crate::packet::Protocol;
 pub(crate) struct Totals {
     mappings: [AtomicU32; Protocol::ALL.len()],
     sessions: [AtomicU32; Protocol::ALL.len()],
+    resting_ports: AtomicU32,
 }
 
 impl Totals {
@@ -27,6 +28,18 @@ impl Totals {
 
     pub(crate) fn session_removed(&self, protocol: Protocol) {
         self.sessions[protocol as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn port_rests(&self) {
+        self.resting_ports.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn port_rested(&self) {
+        self.resting_ports.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resting_ports(&self) -> u32 {
+        self.resting_ports.load(Ordering::Relaxed)
     }
 
     pub(crate) fn mappings(&self) -> u32 {

@@ -178,6 +178,20 @@ fn opening_closing_and_reset_connections_have_timers_of_their_own() {
 }
 
 #[test]
+fn no_more_ports_rest_than_policy_lets() {
+    let mut few = policy();
+    few.limits.resting_ports = 3;
+    let mut lab = Lab::new(few);
+    for port in 5000..5010 {
+        lab.pass(&packet6(CLIENT, six(SERVER), udp(port, 53)));
+    }
+    lab.pass_time(5 * MINUTE + SECOND);
+    assert_eq!((lab.mappings(), lab.translator.usage().pool_ports_taken[1]), (0, 3));
+    lab.pass_time(2 * MINUTE + SECOND);
+    assert_eq!(lab.translator.usage().pool_ports_taken[1], 0);
+}
+
+#[test]
 fn nearly_all_of_a_pool_can_be_used_before_the_first_refusal() {
     let mut lab = Lab::new(policy());
     assert_eq!(fill(&mut lab, CLIENT), 50_000);

@@ -109,6 +109,17 @@ fn how_long_a_port_rests_is_configurable() {
 }
 
 #[test]
+fn how_many_ports_rest_is_configurable() {
+    let mut lab = Lab::with(|policy| {
+        policy.pool[0].first_port = u16::MAX;
+        policy.limits.resting_ports = 0;
+    });
+    lab.pass6(&udp(CLIENT, 5000));
+    lab.pass_time(5 * MINUTE + SECOND);
+    lab.pass6(&udp(OTHER, 5000));
+}
+
+#[test]
 fn a_port_of_a_connection_that_was_closed_by_both_sides_need_not_rest() {
     let mut lab = Lab::with(|policy| policy.pool[0].first_port = u16::MAX);
     let port = lab.open_tcp();
