@@ -13,13 +13,15 @@ use std::{env, fs};
 use serde::Deserialize;
 
 /// The RFCs that have a ledger, in the order of the page.
-const RFCS: [u32; 9] = [7915, 6146, 6052, 6791, 7857, 6888, 4787, 5382, 5508];
+const RFCS: [u32; 12] = [7915, 6146, 6052, 6147, 7050, 8880, 6791, 7857, 6888, 4787, 5382, 5508];
 
 /// What the first part of a test's path stands for.
-const ROOTS: [(&str, &str); 4] = [
+const ROOTS: [(&str, &str); 6] = [
     ("conformance/", "translator/core/tests/conformance/"),
     ("pref64/", "pref64/src/"),
     ("daemon/", "src/"),
+    ("dns64/it/", "dns64/tests/it/"),
+    ("dns64/unit/", "dns64/src/"),
     ("netns/", "tests/netns/"),
 ];
 
@@ -183,7 +185,7 @@ fn render(ledgers: &[Ledger]) -> String {
 const HEAD: &str = "\
 # Compliance
 
-What the RFCs ask of a translator, and the tests that show it. This page is rendered from `tests/requirements`; do not edit
+What the RFCs ask of a translator and of DNS64, and the tests that show it. This page is rendered from `tests/requirements`; do not edit
 it. *Stated* is what a text fixes without saying MUST or SHOULD; a MUST NOT or SHOULD NOT is followed by what is not to
 happen. A deviation gives its reason.
 

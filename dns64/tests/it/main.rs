@@ -12,6 +12,7 @@ mod passing;
 mod policy;
 mod ready;
 mod robust;
+mod scenario;
 mod synthesis;
 mod upstream;
 mod upstreams;
