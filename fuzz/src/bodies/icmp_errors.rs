@@ -70,8 +70,8 @@ pub(super) fn about(last: &[u8], input: &mut Input<'_>) -> Vec<u8> {
     let header = [input.byte(), input.byte(), 0, 0, input.byte(), input.byte(), input.byte(), input.byte()];
     let message = [&header[..], &quoted].concat();
     let mut packet = if six {
-        let sender = address(last, 8).unwrap_or(host(0));
-        let router = if input.byte() & 1 == 0 { host(3) } else { address(last, 24).unwrap_or(host(1)) };
+        let sender = address(last, 8).unwrap_or_else(|| host(0));
+        let router = if input.byte() & 1 == 0 { host(3) } else { address(last, 24).unwrap_or_else(|| host(1)) };
         wire::v6(router, sender, 58, 64, &message)
     } else {
         let sender = last.get(12..16).and_then(|octets| octets.first_chunk::<4>()).copied().unwrap_or_default();

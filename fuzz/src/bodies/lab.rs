@@ -30,12 +30,12 @@ pub(super) fn policy(choice: u8) -> Policy {
     let mut policy = Policy::new(vec![Pref64::WELL_KNOWN], vec![pool]);
     policy.well_known = pref64::WellKnownPolicy::AllowPrivate;
     let second = Duration::from_secs(1);
-    policy.timers.udp = 2 * second;
+    policy.timers.udp = second;
     policy.timers.icmp = second;
-    policy.timers.tcp_established = 4 * second;
-    policy.timers.tcp_opening = 2 * second;
+    policy.timers.tcp_established = 2 * second;
+    policy.timers.tcp_opening = second;
     policy.timers.tcp_closing = second;
-    policy.timers.tcp_transitory = 2 * second;
+    policy.timers.tcp_transitory = second;
     policy.timers.tcp_incoming_syn = second;
     policy.timers.port_quarantine = second;
     policy.limits.sessions = 24;
@@ -106,9 +106,8 @@ impl Lab {
     /// Checks the tables, lets everything expire and checks that nothing is left.
     pub(super) fn finish(mut self) {
         self.check_usage();
-        for _ in 0..6 {
-            self.pass(4500);
-        }
+        // Established sessions become transitory ones, those end, and their ports rest.
+        [2500, 1500, 1500].into_iter().for_each(|millis| self.pass(millis));
         let usage = self.translator.usage();
         assert_eq!(usage.sessions, [0; 3], "sessions are left");
         assert_eq!((usage.mappings, usage.pool_ports_taken), ([1, 0, 0], [1, 0, 0]), "all but the static one is left");

@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
 
 fn step(lab: &mut Lab, input: &mut Input<'_>) {
     let packet = match input.byte() % 8 {
-        0 => return lab.pass(u64::from(input.word())),
+        0 => return lab.pass(u64::from(input.word() % 4096)),
         1 => {
             let len = usize::from(input.byte());
             input.take(len).to_vec()

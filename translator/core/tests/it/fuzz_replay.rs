@@ -1,5 +1,6 @@
 //! What fuzzing has found worth keeping, run again: `fuzz/corpus` through the bodies of the targets, without a fuzzer.
 
+#[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
 #[path = "../../../../fuzz/src/bodies/mod.rs"]
 mod bodies;
 

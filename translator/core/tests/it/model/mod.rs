@@ -20,7 +20,7 @@ use pref64::special;
 use self::expected::Expected;
 use self::fragments::{Admission, Fragments};
 use self::packet::{Segment, Stop, Upper, View, read, read_embedded};
-use self::state::{End4, End6, Packet, State, is_opening};
+use self::state::{Due, End4, End6, Packet, State, is_opening};
 pub(crate) use self::state::{Note, SessionKey};
 use self::translate::To;
 use crate::support::build::Ends;
@@ -90,7 +90,7 @@ impl Model {
         self.now = now;
         let lost = self.fragments.expire(now);
         self.made.drops.extend(std::iter::repeat_n(DropReason::FragmentTimeout, lost));
-        let (probes, syns) = self.state.expire(&self.policy, now);
+        let Due { probes, syns } = self.state.expire(&self.policy, now);
         for ((host, port), (remote, remote_port), prefix) in probes {
             let ends = Ends::new(self.policy.prefixes[prefix].embed(remote), host);
             self.made.spilled.push(errors::probe(ends, remote_port, port));

@@ -87,6 +87,15 @@ pub(crate) type MappingKey = (Protocol, End6, Option<End4>);
 /// What a session is found by.
 pub(crate) type SessionKey = (Protocol, End6, End4);
 
+/// What is to be sent because of the time.
+#[derive(Debug)]
+pub(crate) struct Due {
+    /// Sessions to probe, with the prefix that the remote end is shown under.
+    pub(crate) probes: Vec<(End6, End4, usize)>,
+    /// SYNs to answer.
+    pub(crate) syns: Vec<Vec<u8>>,
+}
+
 /// The tables.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -216,8 +225,8 @@ impl State {
         sessions.chain(self.resting.values().copied()).chain(self.stored.values().map(|(deadline, _)| *deadline))
     }
 
-    /// Lets everything end that is due. Returns the sessions to probe and the SYNs to answer.
-    pub(crate) fn expire(&mut self, policy: &Policy, now: Timestamp) -> (Vec<(End6, End4, usize)>, Vec<Vec<u8>>) {
+    /// Lets everything end that is due.
+    pub(crate) fn expire(&mut self, policy: &Policy, now: Timestamp) -> Due {
         self.resting.retain(|_, until| *until > now);
         let answered: Vec<_> =
             self.stored.iter().filter(|(_, (deadline, _))| *deadline <= now).map(|(k, _)| *k).collect();
@@ -235,7 +244,7 @@ impl State {
             }
         }
         self.release_blocks(policy);
-        (probes, syns)
+        Due { probes, syns }
     }
 
     /// Whether limits allow a session.
@@ -260,12 +269,9 @@ impl State {
             return Err(DropReason::SubscriberLimit);
         }
         self.room(policy, host)?;
-        if let Some(limit) = policy.limits.new_mappings_per_second {
-            if self.opened.get(&(of, now.as_millis() / 1000)).is_some_and(|opened| *opened >= limit) {
-                return Err(DropReason::SubscriberLimit);
-            }
-        }
-        Ok(())
+        let opened = self.opened.get(&(of, now.as_millis() / 1000)).copied().unwrap_or_default();
+        let fast = policy.limits.new_mappings_per_second.is_some_and(|limit| opened >= limit);
+        if fast { Err(DropReason::SubscriberLimit) } else { Ok(()) }
     }
 
     fn end_session(&mut self, policy: &Policy, now: Timestamp, key: SessionKey) {

@@ -36,7 +36,7 @@ pub(crate) fn translated(policy: &Policy, view: &View, upper: Upper, to: &To) ->
 
 /// The IP header of a packet in the other version, its hop limit not decremented.
 pub(crate) fn header(policy: &Policy, view: &View, six: bool) -> Ip {
-    let fragment = view.fragment.or((view.fragment_header).then_some((0, false)));
+    let fragment = view.fragment.or_else(|| view.fragment_header.then_some((0, false)));
     Ip {
         hop_limit: view.hops,
         traffic_class: if policy.header.copy_traffic_class { view.class } else { 0 },

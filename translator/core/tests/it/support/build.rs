@@ -72,10 +72,6 @@ impl Body {
     pub(crate) fn udp(from: u16, to: u16, data: &[u8]) -> Self {
         Self::Udp { from, to, checksum: true, data: data.to_vec() }
     }
-
-    pub(crate) fn ping(id: u16) -> Self {
-        Self::Echo { reply: false, id, data: b"ping".to_vec() }
-    }
 }
 
 /// A packet. Its checksums are right.
