@@ -5,6 +5,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what a test does not look for is all the same to it")]
 
 mod differential;
+mod findings;
 mod fuzz_replay;
 mod model;
 mod round_trip;

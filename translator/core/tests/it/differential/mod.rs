@@ -3,7 +3,8 @@
 mod policies;
 mod scripts;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nat64_core::{DropReason, Event, Policy, Timestamp};
 use proptest::collection::vec;
@@ -156,8 +157,8 @@ fn compare_packet(sent: Option<&Sent>, expected: Option<&Expected>) {
     assert!(same, "sent     {sent:02x?}\nexpected {expected:02x?}");
 }
 
-/// What the entropy means: a policy, then packets and pauses.
-fn run(entropy: &[u8]) {
+/// What the entropy means: a policy, then packets and pauses. Returns what the translator has done, by name.
+fn run(entropy: &[u8]) -> BTreeSet<&'static str> {
     let mut entropy = Entropy::new(entropy);
     let mut pair = Pair::new(policies::policy(&mut entropy));
     while !entropy.is_empty() {
@@ -170,6 +171,10 @@ fn run(entropy: &[u8]) {
         // No packet arrives in the tenth of a second in which a timer may or may not have run out.
         pair.pass(0);
     }
+    let counters = &pair.lab.worker.counters;
+    let dropped = DropReason::ALL.iter().filter(|reason| counters.dropped(**reason) > 0).map(|reason| reason.name());
+    let done = [("hairpinned", counters.hairpinned()), ("held", counters.held()), ("refused", counters.refused())];
+    dropped.chain(done.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name)).collect()
 }
 
 #[test]
@@ -177,9 +182,22 @@ fn the_translator_does_what_the_model_does() {
     let cases = std::env::var("NAT64_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let done = RefCell::new(BTreeSet::new());
     let result = runner.run(&vec(any::<u8>(), 50..1500), |entropy| {
-        run(&entropy);
+        done.borrow_mut().extend(run(&entropy));
         Ok(())
     });
     result.unwrap();
+    // What random packets do not come to is for other tests: the bounds of fragments, stored SYNs and errors, and
+    // packets that are too long for IPv4.
+    let rare = [DropReason::TooBig, DropReason::StoredSynLimit, DropReason::FragmentLimit, DropReason::ErrorRateLimit];
+    let done = done.into_inner();
+    let missing: Vec<_> = DropReason::ALL
+        .iter()
+        .filter(|reason| !rare.contains(reason))
+        .map(|reason| reason.name())
+        .chain(["hairpinned", "held", "refused"])
+        .filter(|name| !done.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "never came to {missing:?}");
 }
