@@ -179,7 +179,7 @@ fn run(entropy: &[u8]) -> BTreeSet<&'static str> {
 
 #[test]
 fn the_translator_does_what_the_model_does() {
-    let cases = std::env::var("NAT64_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let cases = std::env::var("NAT64_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let done = RefCell::new(BTreeSet::new());
