@@ -232,7 +232,10 @@ impl Shard {
                 if slot.expires > now {
                     stats.cache_evictions.increment();
                 }
-                return self.remove(self.hand, stats);
+                self.remove(self.hand, stats);
+                // The youngest slot has moved here; it is not its turn.
+                self.hand += 1;
+                return;
             }
             slot.used = false;
             self.hand += 1;

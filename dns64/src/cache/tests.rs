@@ -145,3 +145,15 @@ fn one_asker_in_the_last_tenth_is_told_to_refresh() {
     let is_due = |seconds| cache.get(&key_of_x, seconds_later(now, seconds)).unwrap().1;
     assert_eq!([89, 90, 91].map(is_due), [false, true, false]);
 }
+
+#[test]
+fn the_youngest_stay_when_room_is_needed() {
+    let (cache, _) = cache(64, 1 << 20);
+    let now = Instant::now();
+    for number in 0..200 {
+        let ask = ask(&format!("{number}.example."));
+        cache.insert(&key(&ask), &reply(&ask, 60, 1), now);
+    }
+    let known = (150..200).filter(|number| cache.get(&key(&ask(&format!("{number}.example."))), now).is_some());
+    assert!(known.count() > 30);
+}

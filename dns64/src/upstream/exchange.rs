@@ -12,9 +12,6 @@ use super::pool::{Pool, Unavailable};
 use crate::stats::Stats;
 use crate::wire::{Ask, EDNS_PAYLOAD, HEADER_LEN, Malformed, Reply, code, ede, flag, rcode};
 
-/// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
-const DATAGRAM: usize = 4096;
-
 /// Datagrams that answer something else, after which an attempt gives up: somebody is guessing IDs.
 const MOST_MISMATCHES: usize = 100;
 
@@ -97,23 +94,21 @@ impl Exchange<'_> {
     }
 
     async fn udp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
-        let pooled = self.pool.take(Instant::now()).await.map_err(|error| match error {
+        let mut pooled = self.pool.take(Instant::now()).await.map_err(|error| match error {
             Unavailable::Here(error) => self.local(&error),
             Unavailable::There(error) => self.unreachable(&error),
         })?;
-        let socket = &pooled.socket;
         let id = rand::random();
         let mut query = encode(ask, id, with_edns);
         let name = HEADER_LEN..HEADER_LEN + ask.question.name_bytes().len();
         if self.random_case {
             mix_case(&mut query[name.clone()]);
         }
-        socket.send(&query).await.map_err(|error| self.unreachable(&error))?;
+        pooled.socket.send(&query).await.map_err(|error| self.unreachable(&error))?;
         self.stats.upstream_udp.increment();
-        let mut buffer = vec![0; DATAGRAM];
         for _ in 0..MOST_MISMATCHES {
-            let length = socket.recv(&mut buffer).await.map_err(|error| self.unreachable(&error))?;
-            let answer = &buffer[..length];
+            let length = pooled.socket.recv(&mut pooled.buffer).await.map_err(|error| self.unreachable(&error))?;
+            let answer = &pooled.buffer[..length];
             match Reply::parse(answer.to_vec(), id, &ask.question) {
                 Ok(_) if self.random_case && answer.get(name.clone()) != query.get(name.clone()) => {
                     return Err(Failure::OtherCase);

@@ -17,6 +17,9 @@ const MOST_USES: u32 = 32;
 /// How long one socket serves: firewalls forget idle flows, and routes change.
 const LONGEST_LIFE: Duration = Duration::from_secs(10);
 
+/// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
+const DATAGRAM: usize = 4096;
+
 /// Sockets that wait for a question, at most.
 const MOST_IDLE: usize = 128;
 
@@ -31,6 +34,8 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) struct Pooled {
     pub(super) socket: UdpSocket,
+    /// Room for an answer.
+    pub(super) buffer: Box<[u8]>,
     uses: u32,
     opened: Instant,
 }
@@ -81,7 +86,7 @@ impl Pool {
         };
         let socket = UdpSocket::bind(any).await.map_err(Unavailable::Here)?;
         socket.connect(self.address).await.map_err(Unavailable::There)?;
-        Ok(Pooled { socket, uses: 1, opened: now })
+        Ok(Pooled { socket, buffer: vec![0; DATAGRAM].into(), uses: 1, opened: now })
     }
 }
 
