@@ -152,7 +152,6 @@ lab_remove() {
         ip netns del "$(basename "$path")" || true
     done
     rm -rf /etc/netns/"$lab"-* /tmp/"$lab"-*
-    rmdir /etc/netns 2>/dev/null || true
 }
 
 netns_kill() {

@@ -30,9 +30,8 @@ main() {
 
 # summary LOG adds up cargo's result lines. A test that could not run here passes, and says `skipped: ...` on stderr.
 summary() {
-    local skipped
-    skipped=$(grep -o 'skipped: ' "$1" | wc -l)
-    awk -v skipped="$skipped" '
+    awk '
+        { skipped += gsub(/skipped: /, "&") }
         /^test result: / {
             for (i = 2; i <= NF; i++) {
                 if ($i == "passed;") passed += $(i - 1)
