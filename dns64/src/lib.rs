@@ -1,11 +1,13 @@
 //! DNS64 (RFC 6147): a forwarding DNS server that gives IPv6-only clients AAAA records for IPv4-only names.
 //!
-//! A query's way: a front in `listen` hands bytes to the `service`, which answers from what is known locally
-//! (`arpa`, `reverse`), from the `cache`, or asks an `upstream`. What the cache holds is what upstreams said,
-//! free of any prefix; `synthesis` decides on every read what a client is told. Answers that need no synthesis keep
-//! the bytes that the upstream sent.
+//! A query's way: a front in `listen` reads it. If `hot` has the bytes of its answer ready, they go out at once.
+//! Otherwise `service` answers in a task: from what is known locally (`arpa`, `reverse`), or from what `resolver` gives,
+//! which is the `cache`, a question under way (`flights`), a late failure (`failures`) or an `upstream`. What the cache
+//! holds is what upstreams said, free of any prefix; `synthesis` decides on every read what a client is told, under the
+//! `policy` for its group and its name's domain. Answers that need no synthesis keep the bytes that the upstream sent.
 //!
-//! [`Config`] and [`Server`] are what a daemon needs; [`Stats`] counts what happens.
+//! [`Config`] and [`Server`] are what a daemon needs. While the server runs, [`PolicyHandle`] replaces what clients are
+//! told and learns of translators, [`Explainer`] says why clients are told what they are told, and [`Stats`] counts.
 
 #![forbid(unsafe_code)]
 
