@@ -15,10 +15,19 @@ pub fn run(data: &[u8]) {
     open(&mut lab, input.byte());
     let error = about(&lab.last, &mut input);
     if let Verdict::Translated(_) | Verdict::Hairpinned = lab.send(&error) {
-        let most = if lab.last[0] >> 4 == 6 { 1280 } else { 576 };
+        let most = longest(&lab.last);
         assert!(lab.last.len() <= most, "{} bytes", lab.last.len());
     }
     lab.finish();
+}
+
+/// How long a packet may be, if it is an ICMP error (RFC 4443 §2.4 (c), RFC 1812 §4.3.2.3).
+fn longest(packet: &[u8]) -> usize {
+    match (packet[0] >> 4, packet.get(6), packet.get(9)) {
+        (6, Some(58), _) if packet[40] < 128 => 1280,
+        (4, _, Some(1)) if matches!(packet[20], 3 | 4 | 5 | 11 | 12) => 576,
+        _ => usize::MAX,
+    }
 }
 
 /// Opens a session, from which `lab.last` is one packet, translated one way or the other.
