@@ -28,10 +28,10 @@ main() {
     return "$status"
 }
 
-# summary LOG adds up cargo's result lines. A test that could not run here passes, and says `skipped: ...` on stderr.
+# summary LOG adds up cargo's result lines. A test that could not run here passes, and says `skipped: REASON (TEST)` on stderr.
 summary() {
     awk '
-        { skipped += gsub(/skipped: /, "&") }
+        match($0, /skipped: .*/) && !seen[substr($0, RSTART)]++ { skipped++ }
         /^test result: / {
             for (i = 2; i <= NF; i++) {
                 if ($i == "passed;") passed += $(i - 1)
