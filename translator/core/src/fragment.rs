@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 
 use crate::packet::{Fragment, HEADROOM, Upper};
 use crate::policy::Limits;
+use crate::session::subscriber_prefix;
 use crate::time::Timestamp;
 use crate::verdict::DropReason;
 
@@ -62,7 +63,7 @@ pub(crate) struct Held {
 
 /// Fragments of one datagram at the most; more than a datagram of 64 KB has in pieces of 512 bytes.
 const MOST_PIECES: usize = 128;
-/// One source may hold this part of the limits.
+/// One subscriber, or one IPv4 source, may hold this part of the limits.
 const SHARE_OF_A_SOURCE: u32 = 4;
 /// The longest datagram.
 const LONGEST: usize = 65_535;
@@ -92,24 +93,30 @@ struct Piece {
 }
 
 /// Datagrams of which fragments have been seen lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fragments {
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Bits of an IPv6 source that name the subscriber.
+    subscriber_length: u8,
     datagrams: HashMap<Key, Datagram, foldhash::quality::RandomState>,
     deadlines: BTreeMap<(Timestamp, u64), Key>,
     /// How many datagrams there have been.
     serial: u64,
-    /// Datagrams and held fragments by source.
+    /// Datagrams and held fragments by subscriber, or by IPv4 source.
     by_source: HashMap<IpAddr, u32, foldhash::quality::RandomState>,
     held: u32,
     held_bytes: u32,
 }
 
 impl Fragments {
+    pub(crate) fn new(subscriber_length: u8) -> Self {
+        Self { inner: Mutex::new(Inner { subscriber_length, ..Inner::default() }) }
+    }
+
     /// Takes note of a fragment and says what to do with it.
     pub(crate) fn admit(
         &self,
@@ -182,10 +189,11 @@ impl Inner {
 
     /// Makes room for a datagram that was not seen before.
     fn open(&mut self, key: Key, deadline: Timestamp, limits: &Limits) -> Result<(), DropReason> {
-        let of_source = self.by_source.entry(key.source).or_default();
+        let holder = self.holder(key.source);
+        let of_source = self.by_source.entry(holder).or_default();
         if self.datagrams.len() >= limits.fragments as usize || *of_source >= share(limits.fragments) {
             if *of_source == 0 {
-                self.by_source.remove(&key.source);
+                self.by_source.remove(&holder);
             }
             return Err(DropReason::FragmentLimit);
         }
@@ -198,7 +206,7 @@ impl Inner {
     }
 
     fn room_for(&self, arrival: &Arrival<'_>, limits: &Limits) -> bool {
-        let of_source = self.by_source.get(&arrival.key.source).copied().unwrap_or(0);
+        let of_source = self.by_source.get(&self.holder(arrival.key.source)).copied().unwrap_or(0);
         let bytes = u32::try_from(arrival.packet.len() + HEADROOM).unwrap_or(u32::MAX);
         self.held < limits.fragments
             && self.held_bytes.saturating_add(bytes) <= limits.fragment_bytes
@@ -208,7 +216,7 @@ impl Inner {
     fn count_held(&mut self, key: &Key, len: usize) {
         self.held += 1;
         self.held_bytes += u32::try_from(len + HEADROOM).unwrap_or(0);
-        *self.by_source.entry(key.source).or_default() += 1;
+        *self.by_source.entry(self.holder(key.source)).or_default() += 1;
     }
 
     /// Takes the held fragments of a datagram out.
@@ -232,7 +240,16 @@ impl Inner {
         u32::try_from(pieces.len()).unwrap_or(u32::MAX)
     }
 
+    /// Whose share of the limits a source's fragments count for: an address is easily changed, a subscriber is not.
+    fn holder(&self, source: IpAddr) -> IpAddr {
+        match source {
+            IpAddr::V6(address) => IpAddr::V6(subscriber_prefix(self.subscriber_length, address).into()),
+            IpAddr::V4(_) => source,
+        }
+    }
+
     fn uncount(&mut self, source: IpAddr) {
+        let source = self.holder(source);
         if let Some(count) = self.by_source.get_mut(&source) {
             *count -= 1;
             if *count == 0 {

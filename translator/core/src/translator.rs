@@ -50,10 +50,10 @@ impl Translator {
         let pool = Pool::new(&policy.pool);
         let translator = Self {
             allocation: Allocation::new(&policy, &pool),
+            fragments: Fragments::new(policy.subscriber_length),
             pool,
             policy,
             totals: Totals::default(),
-            fragments: Fragments::default(),
             stored_syns: StoredSyns::default(),
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
@@ -110,7 +110,7 @@ impl Translator {
     /// The shard of a host behind the translator.
     #[inline]
     pub(crate) fn shard_of(&self, host: Ipv6Addr) -> MutexGuard<'_, Shard> {
-        let hash = self.keys.subscriber(subscriber_prefix(&self.policy, host));
+        let hash = self.keys.subscriber(subscriber_prefix(self.policy.subscriber_length, host));
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
         self.shard(hash as usize % SHARDS)
     }

@@ -24,7 +24,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        Self { fragments: Fragments::default(), limits: Limits::default(), now: Timestamp::ZERO }
+        Self { fragments: Fragments::new(128), limits: Limits::default(), now: Timestamp::ZERO }
     }
 
     fn send(

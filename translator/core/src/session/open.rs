@@ -35,7 +35,7 @@ impl Shard {
         internal: (Ipv6Addr, u16),
         external: External,
     ) {
-        let prefix = subscriber_prefix(context.policy, internal.0);
+        let prefix = subscriber_prefix(context.policy.subscriber_length, internal.0);
         let subscriber = self.subscriber_of(prefix);
         let plan = Plan { external, subscriber, prefix, scope: EVERYWHERE, kind: MappingKind::Static };
         self.insert_mapping(context, plan, protocol, internal);
@@ -52,7 +52,7 @@ impl Shard {
         if context.totals.mappings() >= policy.limits.mappings {
             return Err(self.refuse(context, packet, DropReason::TableFull));
         }
-        let prefix = subscriber_prefix(policy, packet.source);
+        let prefix = subscriber_prefix(policy.subscriber_length, packet.source);
         let subscriber = self.subscriber_of(prefix);
         if let (Some(index), Some(limit)) = (subscriber, policy.limits.mappings_per_subscriber)
             && self.subscribers[index].mappings >= limit

@@ -446,8 +446,8 @@ const fn page_range(page: u32, end: u32) -> std::ops::Range<u32> {
     first..if last < end { last } else { end }
 }
 
-/// The bits of an address that name its subscriber.
+/// The first `length` bits of an address, which name its subscriber.
 #[inline]
-pub(crate) fn subscriber_prefix(policy: &Policy, address: Ipv6Addr) -> u128 {
-    address.to_bits() & u128::MAX.unbounded_shl(128 - u32::from(policy.subscriber_length))
+pub(crate) fn subscriber_prefix(length: u8, address: Ipv6Addr) -> u128 {
+    address.to_bits() & u128::MAX.unbounded_shl(128 - u32::from(length))
 }

@@ -74,6 +74,20 @@ fn held_fragments_are_bounded_in_bytes() {
 }
 
 #[test]
+fn one_subscriber_cannot_take_what_others_need_by_changing_its_address() {
+    let mut lab = Lab::with(|policy| policy.subscriber_length = 64);
+    for number in 0..10_000 {
+        let sibling = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number);
+        lab.send6(&datagram(sibling, 7)[1]);
+    }
+    assert!(lab.worker.counters.dropped(DropReason::FragmentLimit) > 0);
+    for number in 1..100 {
+        lab.send6(&datagram(host(number), 7)[1]).held();
+        assert_eq!(lab.send6(&datagram(host(number), 7)[0]).all4().len(), 2);
+    }
+}
+
+#[test]
 fn one_source_cannot_take_what_others_need() {
     let mut lab = Lab::new();
     for identification in 0..10_000 {
