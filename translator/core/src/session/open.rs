@@ -115,7 +115,13 @@ impl Shard {
             return Ok(DEFAULT_PREFIX);
         }
         filter::may_represent(context.policy, DEFAULT_PREFIX, packet.remote)?;
-        self.room_for_session(context, Some(self.mappings[mapping].subscriber))?;
+        let Mapping { subscriber, external, .. } = self.mappings[mapping];
+        self.room_for_session(context, Some(subscriber))?;
+        if packet.protocol == Protocol::Tcp {
+            // It came before there was a mapping that lets it in. Its sender has an answer now, so must not get an error.
+            let external = (context.pool.address(external.address), external.port);
+            context.stored_syns.take(external, (packet.remote, packet.remote_port));
+        }
         let session = Session {
             mapping,
             remote: packet.remote,

@@ -125,6 +125,20 @@ fn a_syn_that_meets_one_from_inside_in_time_is_never_answered() {
 }
 
 #[test]
+fn a_kept_syn_that_is_sent_again_and_let_in_is_never_answered() {
+    // The pool's only port is nobody's when the SYN comes, and has a mapping when it comes again.
+    let only = PoolRange { first_port: 5000, last_port: 5000, ..PoolRange::address(POOL) };
+    let mut lab = Lab::with(|policy| policy.pool = vec![only]);
+    lab.send4(&stranger_syn(5000)).held();
+    lab.pass_time(SECOND);
+    lab.open_tcp();
+    lab.pass4(&stranger_syn(5000));
+    lab.pass6(&V6::tcp((CLIENT, PORT), (six(STRANGER), 9), SYN_ACK, b""));
+    assert_eq!(lab.pass_time(MINUTE), Vec::<Vec<u8>>::new());
+    assert!(lab.sessions().iter().all(|session| session.state == "ESTABLISHED"));
+}
+
+#[test]
 fn a_syn_that_a_filter_refuses_is_kept_too() {
     let mut lab = Lab::with(|policy| policy.filtering = Filtering::AddressDependent);
     let port = lab.open_tcp();

@@ -199,6 +199,9 @@ impl State {
         represent(0)?;
         if packet.opens() {
             self.room(policy, internal.0)?;
+            if protocol == Protocol::Tcp {
+                self.stored.remove(&(external, remote));
+            }
             let state = if protocol == Protocol::Tcp { TcpState::V4Init } else { TcpState::Active };
             let mut session = Session::new(state, 0, now + opening(policy, protocol));
             session.count(packet, Side::Four);
