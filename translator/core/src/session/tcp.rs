@@ -98,7 +98,9 @@ pub(crate) const fn step(state: TcpState, segment: Segment) -> (TcpState, Lifeti
     match (state, segment) {
         (Established, Fin(FourToSix)) => (V4FinRcv, Lifetime::Unchanged),
         (Established, Fin(SixToFour)) => (V6FinRcv, Lifetime::Unchanged),
-        (Established, Rst(_)) => (Trans, Lifetime::Transitory),
+        // The RFC has this row for ESTABLISHED only. A connection that one side has closed and the other resets, as is
+        // common, would be kept for the established lifetime; RFC 7857 §2.2 asks for four minutes after any reset.
+        (Established | V4FinRcv | V6FinRcv, Rst(_)) => (Trans, Lifetime::Transitory),
         (Established, _) => (Established, Lifetime::Established),
 
         (V4Init, Syn(SixToFour)) | (V6Init, Syn(FourToSix)) => (Established, Lifetime::Established),

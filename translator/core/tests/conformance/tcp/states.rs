@@ -82,6 +82,8 @@ fn expected(state: &'static str, segment: Segment) -> (&'static str, Option<Dura
         ("ESTABLISHED", _) => established,
 
         ("V4_FIN_RCV", FromV6(FIN_ACK)) | ("V6_FIN_RCV", FromV4(FIN_ACK)) => ("V6_FIN_V4_FIN_RCV", Some(TRANSITORY)),
+        // RFC 7857 §2.2 for a connection that one side has closed.
+        ("V4_FIN_RCV" | "V6_FIN_RCV", FromV4(RST) | FromV6(RST)) => ("TRANS", Some(TRANSITORY)),
         ("V4_FIN_RCV" | "V6_FIN_RCV", _) => (state, Some(ESTABLISHED)),
 
         // Beyond the text: a new connection between the same ends does not die with the old one.

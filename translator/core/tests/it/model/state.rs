@@ -380,7 +380,8 @@ impl Session {
         let (state, lifetime) = match self.state {
             TcpState::V6Init | TcpState::V4Init if other_side_syn => (TcpState::Established, established),
             TcpState::V6Init if syn && side == Side::Six => (TcpState::V6Init, opening),
-            TcpState::Established if rst => (TcpState::Trans, transitory),
+            // RFC 7857 §2.2: of connections that one side has closed, too.
+            TcpState::Established | TcpState::V4FinRcv | TcpState::V6FinRcv if rst => (TcpState::Trans, transitory),
             TcpState::Established if fin && side == Side::Six => (TcpState::V6FinRcv, None),
             TcpState::Established if fin => (TcpState::V4FinRcv, None),
             TcpState::Established => (TcpState::Established, established),
