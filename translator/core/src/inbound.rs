@@ -220,6 +220,6 @@ impl Batch<'_> {
 const fn is_opening(trigger: Trigger) -> bool {
     match trigger {
         Trigger::Tcp(tcp) => tcp.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
-        Trigger::Datagram | Trigger::Reply => false,
+        Trigger::Datagram => false,
     }
 }

@@ -26,9 +26,8 @@ impl Transport {
             Upper::Udp { source_port, destination_port, .. } => {
                 (Protocol::Udp, source_port, destination_port, Trigger::Datagram)
             }
-            Upper::Echo { identifier, reply } => {
-                let trigger = if reply { Trigger::Reply } else { Trigger::Datagram };
-                return Ok(Self { protocol: Protocol::Icmp, near: identifier, far: 0, trigger });
+            Upper::Echo { identifier, .. } => {
+                return Ok(Self { protocol: Protocol::Icmp, near: identifier, far: 0, trigger: Trigger::Datagram });
             }
             Upper::OtherIcmp { .. } | Upper::IcmpError { .. } => return Err(DropReason::UntranslatableIcmp),
             Upper::Other(_) => return Err(DropReason::UnsupportedProtocol),

@@ -338,7 +338,7 @@ const fn may_open(trigger: Trigger) -> Result<(), DropReason> {
         Trigger::Datagram => Ok(()),
         // A SYN with RST is a reset, not an opening.
         Trigger::Tcp(tcp) if tcp.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN => Ok(()),
-        Trigger::Tcp(_) | Trigger::Reply => Err(DropReason::NoSession),
+        Trigger::Tcp(_) => Err(DropReason::NoSession),
     }
 }
 

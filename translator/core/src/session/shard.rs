@@ -29,10 +29,8 @@ use crate::verdict::{Direction, DropReason};
 /// What a packet is to the session tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// UDP, or an echo request: it may start a session.
+    /// UDP or an echo message: it may start a session.
     Datagram,
-    /// An echo reply: it belongs to a session or is nobody's.
-    Reply,
     /// TCP.
     Tcp(Tcp),
 }

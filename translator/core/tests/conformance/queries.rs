@@ -118,8 +118,12 @@ fn a_configured_mapping_answers_pings_from_outside() {
 }
 
 #[test]
-fn a_reply_that_nobody_asked_for_makes_no_state() {
+fn a_reply_makes_a_mapping_as_a_request_does() {
+    // RFC 6146 §3.5.3 speaks of informational messages with an identifier, whichever of the two they are.
     let mut lab = Lab::new();
-    lab.send6(&V6::icmp(CLIENT, six(SERVER), &Icmp::echo(129, 1, 1, b"x"))).silent(DropReason::NoSession);
-    lab.is_empty();
+    let out = lab.pass6(&V6::icmp(CLIENT, six(SERVER), &Icmp::echo(129, 77, 1, b"x")));
+    let identifier = out.read_icmp().identifier();
+    assert_eq!(out.read_icmp(), Icmp::echo(0, identifier, 1, b"x"));
+    lab.lives_for(MINUTE);
+    assert_eq!(lab.pass4(&reply(identifier)).read_icmp(), Icmp::echo(129, 77, 3, b"ping"));
 }

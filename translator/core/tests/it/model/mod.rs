@@ -440,13 +440,13 @@ impl Model {
 
 /// A packet as the tables see it, and its source and destination port; the identifier is on the subscriber's side.
 fn seen(upper: Upper, six: bool, bytes: usize) -> Result<(Packet, u16, u16), DropReason> {
-    let packet = |protocol, segment, reply| Packet { protocol, segment, reply, bytes };
+    let packet = |protocol, segment| Packet { protocol, segment, bytes };
     let none = Segment::default();
     match upper {
-        Upper::Tcp { from, to, segment } => Ok((packet(Protocol::Tcp, segment, false), from, to)),
-        Upper::Udp { from, to, .. } => Ok((packet(Protocol::Udp, none, false), from, to)),
-        Upper::Echo { id, reply } if six => Ok((packet(Protocol::Icmp, none, reply), id, 0)),
-        Upper::Echo { id, reply } => Ok((packet(Protocol::Icmp, none, reply), 0, id)),
+        Upper::Tcp { from, to, segment } => Ok((packet(Protocol::Tcp, segment), from, to)),
+        Upper::Udp { from, to, .. } => Ok((packet(Protocol::Udp, none), from, to)),
+        Upper::Echo { id, .. } if six => Ok((packet(Protocol::Icmp, none), id, 0)),
+        Upper::Echo { id, .. } => Ok((packet(Protocol::Icmp, none), 0, id)),
         Upper::OtherIcmp | Upper::Error { .. } => Err(DropReason::UntranslatableIcmp),
         Upper::Other => Err(DropReason::UnsupportedProtocol),
         Upper::Tail => Err(DropReason::Malformed),

@@ -65,8 +65,6 @@ pub(crate) struct Packet {
     pub(crate) protocol: Protocol,
     /// For TCP.
     pub(crate) segment: Segment,
-    /// An echo reply starts nothing.
-    pub(crate) reply: bool,
     pub(crate) bytes: usize,
 }
 
@@ -74,7 +72,7 @@ impl Packet {
     fn opens(&self) -> bool {
         match self.protocol {
             Protocol::Tcp => self.segment.flags & (SYN | RST) == SYN,
-            Protocol::Udp | Protocol::Icmp => !self.reply,
+            Protocol::Udp | Protocol::Icmp => true,
         }
     }
 }
