@@ -8,10 +8,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::clients::DEFAULT_CLIENTS;
 use crate::domains::Treatment;
 use crate::error::Error;
 use crate::loops;
-use crate::policy::{DEFAULT_CLIENTS, Group, Policy, RangePrefixes, WhenUnusable};
+use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
 pub const DEFAULT_EXCLUSION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
@@ -39,11 +40,9 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// Domains that are treated otherwise than RFC 6147 has it. Default none.
     pub domains: Vec<Domain>,
-    /// Who is answered; others are refused. Without a value [`DEFAULT_CLIENTS`] and `link_prefixes`.
-    pub clients: Option<Vec<IpNet>>,
-    /// The prefixes of the host's own links, whose hosts are clients unless `clients` says who is. Without a value, and
-    /// without `clients`, everybody is answered.
-    pub link_prefixes: Option<Vec<IpNet>>,
+    /// Who is answered; others are refused. Default [`DEFAULT_CLIENTS`], to which the prefixes of the host's own links are
+    /// to be added by who knows them.
+    pub clients: Vec<IpNet>,
     /// What clients are told when the translator of a prefix takes no new sessions. Default that there is no AAAA record.
     pub when_unusable: WhenUnusable,
     /// TTL of the records of `ipv4only.arpa`. Default one day, as in RFC 8880 appendix A; up to 7 days.
@@ -110,8 +109,7 @@ impl Config {
             range_prefixes: Vec::new(),
             groups: Vec::new(),
             domains: Vec::new(),
-            clients: None,
-            link_prefixes: None,
+            clients: DEFAULT_CLIENTS.to_vec(),
             when_unusable: WhenUnusable::default(),
             ipv4only_ttl: Duration::from_hours(24),
             routes: Vec::new(),
@@ -195,24 +193,12 @@ impl Config {
     /// The part that decides what clients are told, and that can be replaced while the server runs.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let policy = Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
+        Policy::new(self.prefixes.clone(), self.well_known, self.exclude_aaaa.clone())
             .with_ranges(self.exclude_a.clone(), self.range_prefixes.clone())
             .with_fallback(self.when_unusable.clone())
             .with_groups(self.groups.clone())
-            .with_domains(self.domains.iter().filter_map(|rule| Some((name(&rule.domain)?, rule.treatment))));
-        match self.permitted() {
-            Some(clients) => policy.with_clients(clients),
-            None => policy,
-        }
-    }
-
-    /// Who is answered; nothing is everybody.
-    fn permitted(&self) -> Option<Vec<IpNet>> {
-        let links = || {
-            let defaults = DEFAULT_CLIENTS.iter().filter_map(|net| net.parse().ok());
-            Some(defaults.chain(self.link_prefixes.clone()?).collect())
-        };
-        self.clients.clone().or_else(links)
+            .with_domains(self.domains.iter().filter_map(|rule| Some((name(&rule.domain)?, rule.treatment))))
+            .with_clients(&self.clients)
     }
 }
 
@@ -319,14 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_those_listed_or_private_ones_and_those_on_links_or_everybody() {
-        let permits = |config: Config, client: &str| config.policy().permits(client.parse().unwrap());
-        let nets = |text: &str| Some(vec![text.parse().unwrap()]);
-        assert!(permits(config(), "203.0.113.1"));
-        let links = Config { link_prefixes: nets("2001:db8:1::/64"), ..config() };
-        assert!(permits(links.clone(), "2001:db8:1::9") && permits(links.clone(), "fd00::1"));
-        assert!(!permits(links.clone(), "203.0.113.1"));
-        let listed = Config { clients: nets("203.0.113.0/24"), ..links };
-        assert!(permits(listed.clone(), "203.0.113.1") && !permits(listed, "2001:db8:1::9"));
+    fn clients_are_private_addresses_unless_others_are_listed() {
+        let permits = |config: &Config, client: &str| config.policy().permits(client.parse().unwrap());
+        assert!(permits(&config(), "fd00::1") && !permits(&config(), "203.0.113.1"));
+        let listed = Config { clients: vec!["203.0.113.0/24".parse().unwrap()], ..config() };
+        assert!(permits(&listed, "203.0.113.1") && !permits(&listed, "fd00::1"));
     }
 }

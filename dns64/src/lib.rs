@@ -14,6 +14,7 @@
 mod arpa;
 mod cache;
 mod chain;
+mod clients;
 mod config;
 mod cookies;
 mod domains;
@@ -37,11 +38,12 @@ mod synthesis;
 mod upstream;
 mod wire;
 
+pub use clients::DEFAULT_CLIENTS;
 pub use config::{Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder};
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};
 pub use loops::find_upstream_loop;
-pub use policy::{DEFAULT_CLIENTS, Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
+pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
 pub use server::{Explainer, PolicyHandle, Server};
 pub use stats::{Stats, StatsSnapshot};

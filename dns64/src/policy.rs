@@ -8,21 +8,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pref64::{Pref64, WellKnownPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::clients::{Clients, DEFAULT_CLIENTS};
 use crate::domains::{Domains, Treatment};
-
-/// Clients that are answered unless the configuration says otherwise, besides those on the host's own links: loopback,
-/// link-local, and private addresses (RFC 1918, RFC 4193, RFC 6598).
-pub const DEFAULT_CLIENTS: [&str; 9] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-];
 
 /// IPv4 addresses that are represented under prefixes of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +46,7 @@ pub struct Policy {
     general: Arc<View>,
     groups: Vec<Member>,
     pub(crate) domains: Domains,
-    /// Who is answered; nothing is everybody.
-    clients: Option<Vec<IpNet>>,
+    clients: Clients,
 }
 
 /// A group's way to find its clients, and what they are told.
@@ -124,7 +110,7 @@ pub(crate) struct Origin {
 }
 
 impl Policy {
-    /// A policy for everybody; no prefix at all means the well-known one (RFC 6147 §5.2).
+    /// A policy for [`DEFAULT_CLIENTS`]; no prefix at all means the well-known one (RFC 6147 §5.2).
     #[must_use]
     pub fn new(prefixes: Vec<Pref64>, well_known: WellKnownPolicy, exclude_aaaa: Vec<Ipv6Net>) -> Self {
         let prefixes = if prefixes.is_empty() { vec![Pref64::WELL_KNOWN] } else { prefixes };
@@ -140,7 +126,12 @@ impl Policy {
             unusable: Vec::new(),
             when_unusable: WhenUnusable::default(),
         };
-        Self { general: Arc::new(general), groups: Vec::new(), domains: Domains::default(), clients: None }
+        Self {
+            general: Arc::new(general),
+            groups: Vec::new(),
+            domains: Domains::default(),
+            clients: Clients::new(&DEFAULT_CLIENTS),
+        }
     }
 
     /// The same with IPv4 ranges that are never synthesised, and ranges with prefixes of their own.
@@ -183,15 +174,19 @@ impl Policy {
 
     /// The same, answering these clients only.
     #[must_use]
-    pub fn with_clients(self, clients: Vec<IpNet>) -> Self {
-        Self { clients: Some(clients), ..self }
+    pub fn with_clients(self, clients: &[IpNet]) -> Self {
+        Self { clients: Clients::new(clients), ..self }
     }
 
     /// Whether this client is answered at all.
     #[must_use]
     pub fn permits(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.clients.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&client)))
+        self.clients.contain(client)
+    }
+
+    /// Whether clients are told the same under both, whoever they are.
+    pub(crate) fn tells_the_same(&self, other: &Self) -> bool {
+        (&self.general, &self.groups, &self.domains) == (&other.general, &other.groups, &other.domains)
     }
 
     /// What the asker is told: of the groups that it belongs to, the one with the longest source prefix, the first of
@@ -388,22 +383,5 @@ mod tests {
         assert_eq!(prefixes(&cut_off), []);
         assert!(cut_off.general().is_cut_off(address) && !with_fallback.general().is_cut_off(address));
         assert!(general().without(&[own]).general().is_cut_off(address));
-    }
-
-    #[test]
-    fn only_listed_clients_are_permitted_and_everybody_is_without_a_list() {
-        assert!(general().permits("203.0.113.1".parse().unwrap()));
-        let policy = general().with_clients(DEFAULT_CLIENTS.map(|net| net.parse().unwrap()).into());
-        for (client, expected) in [
-            ("127.0.0.1", true),
-            ("::ffff:10.1.2.3", true),
-            ("fd00::1", true),
-            ("fe80::1", true),
-            ("203.0.113.1", false),
-            ("2001:db8::1", false),
-            ("::ffff:203.0.113.1", false),
-        ] {
-            assert_eq!(policy.permits(client.parse().unwrap()), expected, "{client}");
-        }
     }
 }

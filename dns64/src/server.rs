@@ -134,7 +134,11 @@ impl PolicyHandle {
 
     /// Makes `policy` the one in force. What is known of prefixes stays.
     pub fn replace(&self, policy: Policy) {
-        self.0.rcu(|old| Current::new(policy.clone(), old.unusable.clone(), old.generation.wrapping_add(1)));
+        self.0.rcu(|old| {
+            // What is ready to be sent stays if only the clients change, as they do whenever a link comes or goes.
+            let step = u32::from(!old.configured.tells_the_same(&policy));
+            Current::new(policy.clone(), old.unusable.clone(), old.generation.wrapping_add(step))
+        });
     }
 
     /// Says whether the translator of a prefix takes new sessions: nothing is synthesised under the prefix while it does

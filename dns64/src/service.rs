@@ -1,5 +1,6 @@
 //! From a query to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ const ALIAS_TTL: u32 = 600;
 /// How long the absence of a reverse name holds at most, in seconds.
 const REVERSE_NEGATIVE_TTL: u32 = 60;
 
+/// Refusals over UDP to one client prefix at most, each second.
+const REFUSALS: u32 = 5;
+
 /// Everything that answering needs; shared by all fronts.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -40,6 +44,7 @@ pub(crate) struct Service {
     resolver: Resolver,
     hot: Hot,
     limiter: Limiter,
+    refusals: Limiter,
     cookies: Option<Cookies>,
     nsid: Option<Box<[u8]>>,
     deadline: Duration,
@@ -56,6 +61,7 @@ impl Service {
             resolver: Resolver::new(&cold, &stats),
             hot: Hot::new(hot_entries, hot_bytes),
             limiter: Limiter::new(config.rate_limit),
+            refusals: Limiter::new(REFUSALS),
             cookies: config.cookies.then(Cookies::new),
             nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
             deadline: config.deadline,
@@ -69,12 +75,25 @@ impl Service {
         self.resolver.probe_upstreams();
     }
 
-    /// Copies the answer to `out` if it is ready to be sent, and if the client is one of ours.
+    /// Whether this client is answered.
+    pub(crate) fn permits(&self, client: IpAddr) -> bool {
+        self.policy.peek().policy.permits(client)
+    }
+
+    /// What somebody is told who is no client: over UDP, where the address may be forged, only a few of a prefix each
+    /// second are told anything.
+    pub(crate) fn refusal(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Option<Vec<u8>> {
+        self.stats.clients_refused.increment();
+        if limit == Limit::Datagram && self.refusals.judge(origin.client, Instant::now()) != Verdict::Send {
+            return None;
+        }
+        let refusal = Message::empty(&query.ask().question, rcode::REFUSED).with_ede(ede::PROHIBITED);
+        Some(refusal.finish(query, limit, &Extras::default()).0)
+    }
+
+    /// Copies the answer to `out` if it is ready to be sent.
     pub(crate) fn ready(&self, query: &Query<'_>, origin: Origin, limit: Limit, out: &mut Vec<u8>) -> bool {
         let current = self.policy.peek();
-        if !current.policy.permits(origin.client) {
-            return false;
-        }
         let key = Key::new(query, current.policy.view(origin).number, current.generation);
         let Some(head) = self.hot.get(&key, Instant::now(), out) else { return false };
         self.count_query(limit);
@@ -92,7 +111,7 @@ impl Service {
         self.count_query(limit);
         let current = self.policy.load();
         let view = current.policy.view(origin);
-        let answer = self.resolve(&query.ask(), &current.policy, view, origin, Instant::now() + self.deadline).await;
+        let answer = self.resolve(&query.ask(), &current.policy, view, Instant::now() + self.deadline).await;
         if answer.rcode() == rcode::SERVER_FAILURE {
             self.stats.answers_servfail.increment();
         }
@@ -166,7 +185,11 @@ impl Service {
     }
 
     /// What a message that is no query is answered with, if anything.
-    pub(crate) fn fault(&self, fault: Fault, limit: Limit) -> Option<Vec<u8>> {
+    pub(crate) fn fault(&self, fault: Fault, limit: Limit, origin: Origin) -> Option<Vec<u8>> {
+        if !self.permits(origin.client) {
+            self.stats.clients_refused.increment();
+            return None;
+        }
         self.count_query(limit);
         self.stats.malformed.increment();
         match fault {
@@ -200,13 +223,10 @@ impl Service {
         .increment();
     }
 
-    async fn resolve(&self, ask: &Ask, policy: &Policy, view: &View, origin: Origin, deadline: Instant) -> Message {
+    async fn resolve(&self, ask: &Ask, policy: &Policy, view: &View, deadline: Instant) -> Message {
         let question = &ask.question;
         // A zone transfer is many messages, and not a question for a resolver.
-        if !policy.permits(origin.client)
-            || matches!(question.kind(), code::AXFR | code::IXFR)
-            || self.resolver.is_own_probe(question)
-        {
+        if matches!(question.kind(), code::AXFR | code::IXFR) || self.resolver.is_own_probe(question) {
             self.stats.answers_refused.increment();
             return Message::empty(question, rcode::REFUSED).with_ede(ede::PROHIBITED);
         }

@@ -45,8 +45,10 @@ counters! {
     answers_servfail,
     /// AAAA queries not answered with addresses because no translator was there for them.
     answers_cut_off,
-    /// Queries refused: a type that is not forwarded, or a loop.
+    /// Queries of clients refused: a type that is not forwarded, or a loop.
     answers_refused,
+    /// Queries and connections of those who are no clients.
+    clients_refused,
     /// Messages that could not be read as a query, or ask what is not implemented.
     malformed,
     /// Queries dropped because too many were under work.

@@ -1,15 +1,15 @@
 //! The rules between values. Rules of single values are in their types.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use nat64_core::Policy;
 use nat64_core::policy::PoolRange;
 use pref64::special;
 
-use super::file::{Dns64Section, File, Mapping, PortAssignment, TranslatorSection};
+use super::file::{File, Mapping, PortAssignment, TranslatorSection};
 use super::place::{Located, Problem};
-use super::value::{Auto, Endpoint, PoolEntry};
+use super::value::{Auto, PoolEntry};
 
 /// Static mappings at the most.
 const MOST_STATIC: usize = 65_536;
@@ -20,8 +20,8 @@ const MOST_STATIC: usize = 65_536;
 /// The first rule that is broken.
 pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
     let translator = switch(&file.translator.enabled, !file.translator.pool4.is_empty());
-    let dns64 = switch(&file.dns64.enabled, !file.dns64.upstreams.is_empty());
-    if !translator.value && !dns64.value {
+    let dns64_on = switch(&file.dns64.enabled, !file.dns64.upstreams.is_empty());
+    if !translator.value && !dns64_on.value {
         return Err(Problem::general(
             "nothing to do: translator and DNS64 are both off; set translator.pool4 (or give --pool4) to switch the \
              translator on, dns64.upstreams (or --dns-upstream) for DNS64",
@@ -34,18 +34,17 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
         rules(&file.translator)?;
         sources(&file.translator)?;
     }
-    if dns64.value {
-        listeners(&file.dns64)?;
-        upstreams(&dns64, &file.dns64)?;
+    if dns64_on.value {
+        super::dns64::check(&dns64_on, &file.dns64)?;
     }
-    if translator.value && dns64.value {
+    if translator.value && dns64_on.value {
         upstreams_outside_pool(file)?;
     }
     let timers = &mut file.translator.timers;
     timers.tcp_opening = timers.tcp_opening.or(Some(timers.tcp_transitory));
     timers.tcp_closing = timers.tcp_closing.or(Some(timers.tcp_transitory));
     file.translator.enabled = Some(translator);
-    file.dns64.enabled = Some(dns64);
+    file.dns64.enabled = Some(dns64_on);
     Ok(())
 }
 
@@ -203,60 +202,6 @@ fn sources(section: &TranslatorSection) -> Result<(), Problem> {
         return Err(errors.source6.problem(message));
     }
     Ok(())
-}
-
-fn listeners(section: &Dns64Section) -> Result<(), Problem> {
-    if section.listen.is_empty() {
-        return Err(Problem::general(
-            "dns64.listen is an empty list; give at least one address, for example \"[::]:53\"",
-        ));
-    }
-    for (index, one) in section.listen.0.iter().enumerate() {
-        if one.value.0.ip().is_multicast() {
-            return Err(one.problem(format!("`{}` is multicast; listen on a unicast address or on [::]", one.value)));
-        }
-        if let Some(other) = section.listen.0[..index].iter().find(|other| other.value == one.value) {
-            let message = format!("`{}` is listed twice; once is enough", one.value);
-            return Err(one.problem(message).also(other, "the other one is here"));
-        }
-    }
-    Ok(())
-}
-
-fn upstreams(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Problem> {
-    if section.upstreams.is_empty() {
-        return Err(switch.problem(
-            "DNS64 is on but dns64.upstreams is empty; give the address of at least one recursive resolver, for example \
-             upstreams = [\"192.0.2.53\"], or switch it off",
-        ));
-    }
-    for upstream in &section.upstreams.0 {
-        let (address, port) = (upstream.value.0.ip(), upstream.value.0.port());
-        if address.is_multicast() || address.is_unspecified() || port == 0 {
-            let message = format!(
-                "`{}` cannot be asked; allowed is a unicast address with a port from 1 to 65535",
-                upstream.value
-            );
-            return Err(upstream.problem(message));
-        }
-    }
-    upstream_loop(section, &[]).map_or(Ok(()), Err)
-}
-
-/// The first upstream that is this server itself, on a host that has the addresses `host`.
-pub(crate) fn upstream_loop(section: &Dns64Section, host: &[IpAddr]) -> Option<Problem> {
-    let sockets = |endpoints: &[Located<Endpoint>]| -> Vec<SocketAddr> {
-        endpoints.iter().map(|endpoint| endpoint.value.0).collect()
-    };
-    let (upstream, listen) =
-        dns64::find_upstream_loop(&sockets(&section.upstreams.0), &sockets(&section.listen.0), host)?;
-    let message = format!(
-        "the upstream `{upstream}` is this server itself, which listens on `{listen}`; give a resolver elsewhere, or \
-         listen on other addresses"
-    );
-    let upstream = section.upstreams.0.iter().find(|located| located.value.0 == upstream)?;
-    let listen = section.listen.0.iter().find(|located| located.value.0 == listen)?;
-    Some(upstream.problem(message).also(listen, "it listens here"))
 }
 
 /// An upstream in the pool would be asked through the translator, which has no mapping for it.

@@ -2,17 +2,18 @@
 //!
 //! Serialising a [`File`] gives a file with the same meaning, which is what `nat64 check` prints.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
 use nat64_core::policy::{Limits, MtuPolicy, Timers};
 use pref64::Pref64;
 use serde::{Deserialize, Serialize};
 
+use super::dns64::Dns64Section;
 use super::place::Located;
 use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
-use super::value::{Auto, Endpoint, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix};
+use super::value::{Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix};
 
 /// Where the control socket is when nobody says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/nat64/nat64.sock";
@@ -252,48 +253,6 @@ impl Default for DeviceSection {
             mtu: Number::new(65535),
             routes: true,
             proxy_arp: true,
-        }
-    }
-}
-
-/// `[dns64]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-pub(crate) struct Dns64Section {
-    pub(crate) enabled: Option<Located<bool>>,
-    pub(crate) listen: Many<Endpoint>,
-    pub(crate) upstreams: Many<Endpoint>,
-    pub(crate) timeout: Lifetime<10, 60_000>,
-    pub(crate) attempts: Number<1, 16>,
-    pub(crate) deadline: Lifetime<10, 300_000>,
-    pub(crate) exclude_aaaa: Many<Ipv6Range>,
-    pub(crate) cache_entries: Number<0, 50_000_000>,
-    pub(crate) cache_bytes: Number<0, { 1 << 40 }>,
-    pub(crate) max_ttl: Lifetime<0, 604_800_000>,
-    pub(crate) max_negative_ttl: Lifetime<0, 604_800_000>,
-    pub(crate) max_in_flight: Number<1, 1_000_000>,
-    pub(crate) tcp_connections: Number<1, 1_000_000>,
-    pub(crate) tcp_idle: Lifetime<100, 3_600_000>,
-}
-
-impl Default for Dns64Section {
-    fn default() -> Self {
-        let crate_default = dns64::Config::new(Vec::new(), Vec::new());
-        Self {
-            enabled: None,
-            listen: Many::default([Endpoint(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 53)))]),
-            upstreams: Many::default([]),
-            timeout: Lifetime::new(crate_default.timeout),
-            attempts: Number::new(crate_default.attempts.into()),
-            deadline: Lifetime::new(crate_default.deadline),
-            exclude_aaaa: Many::default([Ipv6Range(dns64::DEFAULT_EXCLUSION)]),
-            cache_entries: Number::new(crate_default.cache_entries as u64),
-            cache_bytes: Number::new(crate_default.cache_bytes as u64),
-            max_ttl: Lifetime::new(crate_default.max_ttl),
-            max_negative_ttl: Lifetime::new(crate_default.max_negative_ttl),
-            max_in_flight: Number::new(crate_default.max_in_flight as u64),
-            tcp_connections: Number::new(crate_default.tcp_connections as u64),
-            tcp_idle: Lifetime::new(crate_default.tcp_idle),
         }
     }
 }

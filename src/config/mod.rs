@@ -4,6 +4,7 @@
 //! types whose range is part of them; [`check`] holds the rules between values.
 
 mod check;
+mod dns64;
 mod file;
 mod overrides;
 mod place;

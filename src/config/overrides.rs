@@ -25,6 +25,10 @@ pub(crate) struct Overrides {
     /// Address to answer DNS queries on, with a port if it is not 53 [default: every address]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) dns_listen: Vec<String>,
+    /// Whom to answer: ranges of addresses, or auto for this host, private addresses and the links of this host
+    /// [default: auto]
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub(crate) dns_clients: Vec<String>,
     /// Let private IPv4 addresses be reached under 64:ff9b::/96, against RFC 6052 section 3.1
     #[arg(long)]
     pub(crate) wkp_allow_private: bool,
@@ -66,6 +70,7 @@ impl Overrides {
             file.dns64.enabled = Some(Located::flag("--dns-upstream", true));
         }
         replace_many("--dns-listen", &self.dns_listen, &mut file.dns64.listen, str::parse)?;
+        replace_many("--dns-clients", &self.dns_clients, &mut file.dns64.clients, str::parse)?;
         file.wkp_allow_private |= self.wkp_allow_private;
         if let Some(device) = &self.device {
             file.device.name = parse("--device", device)?;

@@ -10,8 +10,9 @@ use nat64_core::policy::{
 };
 use pref64::WellKnownPolicy;
 
-use super::check::{self, pool_range};
-use super::file::{self, Dns64Section, File, TranslatorSection};
+use super::check::pool_range;
+use super::dns64::upstream_loop;
+use super::file::{self, File, TranslatorSection};
 use super::place::{ConfigError, Problem, Source};
 use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
 use super::{LogFormat, LogLevel};
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) device: DeviceSettings,
     /// What DNS64 does; none if it is off.
     pub(crate) dns64: Option<dns64::Config>,
+    /// Whether hosts on this host's own links are clients of DNS64, too.
+    pub(crate) serves_links: bool,
     /// The control socket.
     pub(crate) socket: PathBuf,
     /// The least severity that is logged.
@@ -71,13 +74,16 @@ impl Settings {
     /// # Errors
     /// The first rule that is broken, with its place.
     pub(crate) fn new(mut file: File, source: Source) -> Result<Self, ConfigError> {
-        check::check(&mut file).map_err(|problem| source.error(&problem))?;
+        super::check::check(&mut file).map_err(|problem| source.error(&problem))?;
         let is_on = |switch: &Option<super::place::Located<bool>>| switch.as_ref().is_some_and(|on| on.value);
         let policy = is_on(&file.translator.enabled).then(|| policy(&file));
         if let Some(policy) = &policy {
             policy.check().map_err(|error| source.error(&Problem::general(error.to_string())))?;
         }
-        let dns64 = is_on(&file.dns64.enabled).then(|| dns64(&file));
+        let dns64 = is_on(&file.dns64.enabled).then(|| {
+            let prefixes = file.pref64.values().map(|prefix| prefix.0).collect();
+            file.dns64.to_config(prefixes, well_known(&file))
+        });
         let errors = &file.translator.icmp_errors;
         Ok(Self {
             policy,
@@ -92,6 +98,7 @@ impl Settings {
                 proxy_arp: file.device.proxy_arp,
             },
             dns64,
+            serves_links: file.dns64.serves_links(),
             socket: file.control.socket.as_path().to_owned(),
             log_level: file.log.level,
             log_format: file.log.format,
@@ -120,7 +127,7 @@ impl Settings {
     pub(crate) fn check_host(&self, host: &[HostAddress]) -> Result<(), ConfigError> {
         let problem = self.pool_address_of_host(host).or_else(|| {
             let addresses: Vec<IpAddr> = host.iter().map(|own| own.address).collect();
-            self.dns64.as_ref().and_then(|_| check::upstream_loop(&self.file.dns64, &addresses))
+            self.dns64.as_ref().and_then(|_| upstream_loop(&self.file.dns64, &addresses))
         });
         problem.map_or(Ok(()), |problem| Err(self.source.error(&problem)))
     }
@@ -269,27 +276,5 @@ fn errors(section: &TranslatorSection) -> ErrorPolicy {
             Auto::Auto => None,
             Auto::Fixed(source) => Some(source),
         },
-    }
-}
-
-fn dns64(file: &File) -> dns64::Config {
-    let section: &Dns64Section = &file.dns64;
-    dns64::Config {
-        listen: section.listen.values().map(|endpoint| endpoint.0).collect(),
-        upstreams: section.upstreams.values().map(|endpoint| endpoint.0).collect(),
-        prefixes: file.pref64.values().map(|prefix| prefix.0).collect(),
-        well_known: well_known(file),
-        exclude_aaaa: section.exclude_aaaa.values().map(|range| range.0).collect(),
-        timeout: section.timeout.value(),
-        attempts: section.attempts.to(),
-        deadline: section.deadline.value(),
-        cache_entries: section.cache_entries.to(),
-        cache_bytes: section.cache_bytes.to(),
-        max_ttl: section.max_ttl.value(),
-        max_negative_ttl: section.max_negative_ttl.value(),
-        max_in_flight: section.max_in_flight.to(),
-        tcp_connections: section.tcp_connections.to(),
-        tcp_idle: section.tcp_idle.value(),
-        ..dns64::Config::new(Vec::new(), Vec::new())
     }
 }

@@ -364,18 +364,18 @@ impl fmt::Display for Ipv4Range {
 /// Implements serde by `FromStr` and `Display`. Parsing happens inside a visitor, where the parser knows the place.
 macro_rules! as_text {
     ($($type:ty: $what:literal;)+) => {$(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct InText;
 
-                impl Visitor<'_> for InText {
+                impl ::serde::de::Visitor<'_> for InText {
                     type Value = $type;
 
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fn expecting(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                         f.write_str($what)
                     }
 
-                    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                    fn visit_str<E: ::serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
                         text.parse().map_err(E::custom)
                     }
                 }
@@ -384,13 +384,14 @@ macro_rules! as_text {
             }
         }
 
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
     )+};
 }
+pub(crate) use as_text;
 
 as_text! {
     Prefix: "a translation prefix such as \"64:ff9b::/96\"";

@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::links::Follower;
 use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
 use crate::net::Network;
@@ -44,6 +45,7 @@ pub(super) struct Running {
 pub(super) struct Tasks {
     control: JoinHandle<()>,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+    links: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -77,6 +79,7 @@ impl Tasks {
         listener: UnixListener,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
+        links: Option<Follower>,
         failures: &mpsc::Sender<Failure>,
     ) -> Self {
         let report = failures.clone();
@@ -85,10 +88,14 @@ impl Tasks {
                 let _ = report.send(Failure::Control(error.to_string())).await;
             }
         });
-        Self { control, dns64: dns64.map(|server| serve_dns64(server, failures.clone())) }
+        let links = links.map(|follower| tokio::spawn(follower.run()));
+        Self { control, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
     }
 
     async fn stop(self) {
+        if let Some(links) = self.links {
+            links.abort();
+        }
         if let Some((task, stop)) = self.dns64 {
             // If the task has ended, there is nobody to tell.
             let _ = stop.send(());

@@ -1,6 +1,5 @@
 //! The start, in an order in which everything that can be refused is refused before anything is changed.
 
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -13,11 +12,12 @@ use pref64::{Pref64, WellKnownPolicy, special};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::links::{self, Follower};
 use super::running::{Failure, Running, Tasks};
-use crate::config::Settings;
+use crate::config::{HostAddress, Settings};
 use crate::control::ControlSocket;
 use crate::control::server::{Dns64View, TranslatorView, View};
-use crate::net::{self, Host, Network, Sources};
+use crate::net::{self, Host, Links, Network, Sources};
 
 /// Starts both halves as configured.
 ///
@@ -35,9 +35,10 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
     }
     let mut socket = ControlSocket::bind(&settings.socket)?;
     let dns64 = match &settings.dns64 {
-        Some(config) => Some(bind_dns64(config, own.iter().map(|own| own.address).collect()).await?),
+        Some(config) => Some(bind_dns64(settings, config, &own).await?),
         None => None,
     };
+    let (dns64, links) = dns64.unzip();
     let dns64_view = dns64.as_ref().map(|server| Dns64View {
         listen: server.local_addrs(),
         upstreams: settings.dns64.as_ref().map(|config| config.upstreams.clone()).unwrap_or_default(),
@@ -57,7 +58,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         dns64: dns64_view,
     });
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start(listener, Arc::clone(&view), dns64, failures);
+    let tasks = Tasks::start(listener, Arc::clone(&view), dns64, links.flatten(), failures);
     Ok(Running { socket, network, view, tasks })
 }
 
@@ -70,8 +71,22 @@ fn prefixes(settings: &Settings) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
 }
 
-async fn bind_dns64(config: &dns64::Config, host_addresses: Vec<IpAddr>) -> anyhow::Result<dns64::Server> {
-    Ok(dns64::Server::bind(dns64::Config { host_addresses, ..config.clone() }).await?)
+/// Binds the sockets; with what makes clients of the hosts on this host's links, if they are to be clients.
+async fn bind_dns64(
+    settings: &Settings,
+    config: &dns64::Config,
+    own: &[HostAddress],
+) -> anyhow::Result<(dns64::Server, Option<Follower>)> {
+    let host_addresses = own.iter().map(|own| own.address).collect();
+    let config = dns64::Config { host_addresses, ..config.clone() };
+    if !settings.serves_links {
+        return Ok((dns64::Server::bind(config).await?, None));
+    }
+    let mut links = Links::open()?;
+    let prefixes = links.prefixes().await?;
+    let server = dns64::Server::bind(links::with_clients(&config, &prefixes)).await?;
+    let follower = Follower { links, prefixes, config, policy: server.policy() };
+    Ok((server, Some(follower)))
 }
 
 /// Opens the device, sets the network up, and starts the threads.

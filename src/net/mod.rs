@@ -2,6 +2,7 @@
 //!
 //! [`plan`] works out what to change, [`undo`] keeps the record of it, [`netlink`] and [`sysctl`] talk to the kernel.
 
+mod links;
 mod netlink;
 mod plan;
 mod source;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::config::{DeviceSettings, HostAddress};
+pub(crate) use links::Links;
 use netlink::{Address, Link, Netlink, NetlinkError};
 use plan::Change;
 use sysctl::{SysctlError, Sysctls};

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures_util::TryStreamExt;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
@@ -12,7 +12,7 @@ use rtnetlink::packet_route::address::{
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use rustix::io::Errno;
 
 /// A network interface.
@@ -95,6 +95,17 @@ impl Netlink {
         Ok(Self(handle))
     }
 
+    /// [`Self::open`], and news whenever an address of this host may have come or gone.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub(crate) fn open_for_addresses() -> io::Result<(Self, impl Stream<Item = ()> + Send)> {
+        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, news) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        Ok((Self(handle), news.map(|_| ())))
+    }
+
     /// All interfaces.
     pub(crate) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         let messages: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;
@@ -105,6 +116,12 @@ impl Netlink {
     pub(crate) async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
         let messages: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
         Ok(messages.iter().filter_map(address).collect())
+    }
+
+    /// The prefixes that this host has a global address in.
+    pub(crate) async fn link_prefixes(&self) -> Result<Vec<IpNet>, NetlinkError> {
+        let messages: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;
+        Ok(messages.iter().filter_map(link_prefix).collect())
     }
 
     /// Sets MTU and queue length, and brings the interface up.
@@ -213,10 +230,33 @@ fn address(message: &AddressMessage) -> Option<Address> {
         index: message.header.index,
         address,
         prefix_len: message.header.prefix_len,
-        is_global: matches!(message.header.scope, AddressScope::Universe | AddressScope::Site),
+        is_global: is_global(message),
         is_preferred: !flags.intersects(unusable),
         is_stable: !is_temporary,
     })
+}
+
+/// The prefix on the address's link: of the peer, where there is one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes two matter")]
+fn link_prefix(message: &AddressMessage) -> Option<IpNet> {
+    if !is_global(message) {
+        return None;
+    }
+    let (mut own, mut there) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => own = Some(*address),
+            AddressAttribute::Address(address) => there = Some(*address),
+            _ => {}
+        }
+    }
+    let net = IpNet::new(there.or(own)?, message.header.prefix_len).ok()?;
+    // A link that everybody is on says nothing about who is a neighbour.
+    (net.prefix_len() > 0).then(|| net.trunc())
+}
+
+const fn is_global(message: &AddressMessage) -> bool {
+    matches!(message.header.scope, AddressScope::Universe | AddressScope::Site)
 }
 
 const fn widen(flags: AddressHeaderFlags) -> AddressFlags {

@@ -263,3 +263,22 @@ fn the_addresses_of_the_host_come_with_their_interfaces() {
         assert!(addresses.contains(&own), "{addresses:?}");
     });
 }
+
+#[test]
+fn prefixes_of_links_are_those_of_global_addresses_and_news_come_of_each_change() {
+    in_namespace(|| async {
+        let gateway = Gateway::new().await;
+        let mut links = Links::open().unwrap();
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        assert_eq!(links.prefixes().await.unwrap(), nets(&["192.0.2.0/24", "2001:db8::/64"]));
+        ip("addr add 198.51.100.1 peer 198.51.100.2/32 dev far");
+        ip("addr add 2001:db8:1::1/80 dev far nodad");
+        assert!(links.changed().await);
+        let more = nets(&["192.0.2.0/24", "198.51.100.2/32", "2001:db8::/64", "2001:db8:1::/80"]);
+        assert_eq!(links.prefixes().await.unwrap(), more);
+        ip("link del far");
+        assert!(links.changed().await);
+        assert_eq!(links.prefixes().await.unwrap(), []);
+        drop(gateway);
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Daemon, GATEWAY, Lab, Running, SERVER, Topology, under_pref64};
+use crate::support::{Daemon, GATEWAY, Lab, Running, SERVER, Topology, eventually, under_pref64};
 
 const WEB6: &str = "64:ff9b:1::c633:640a";
 
@@ -61,6 +61,30 @@ fn dns64_works_without_the_translator() {
     let links = lab.gateway.ip("-o link");
     assert!(!links.contains("nat64"), "a device without a translator:\n{links}");
     nat64.stop();
+}
+
+#[test]
+fn only_hosts_on_the_gateways_links_are_answered_and_links_are_followed() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    // A host that the gateway routes for, but has no address beside.
+    lab.client.ip("addr add 2001:db8:2::10/128 dev eth0");
+    lab.gateway.ip("-6 route add 2001:db8:2::10 dev lan");
+    let (_names, nat64) = with_dns64(&lab);
+    let from_afar = || lab.client.check(&format!("dig -b 2001:db8:2::10 +tries=1 @{GATEWAY} AAAA legacy.example"));
+    let refused = from_afar();
+    assert!(refused.contains("status: REFUSED") && refused.contains("EDE: 18"), "{refused}");
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+    let tcp = format!("dig -b 2001:db8:2::10 +tcp +tries=1 +time=2 @{GATEWAY} AAAA legacy.example");
+    assert!(!lab.client.run(&tcp, PATIENCE).stdout.contains("status:"), "no answer over TCP");
+
+    lab.gateway.ip("addr add 2001:db8:2::1/64 dev lan");
+    eventually("the new prefix is answered", PATIENCE, || from_afar().contains(WEB6));
+    lab.gateway.ip("addr del 2001:db8:2::1/64 dev lan");
+    eventually("the prefix is gone", PATIENCE, || from_afar().contains("REFUSED"));
+    nat64.stop();
+    let anyone = format!("{}[dns64]\nupstreams = [\"{SERVER}\"]\nclients = [\"::/0\"]\n", Lab::translator());
+    let _nat64 = lab.nat64(&anyone);
+    assert!(from_afar().contains(WEB6), "as configured");
 }
 
 #[test]

@@ -46,6 +46,11 @@ impl TcpFront {
                     continue;
                 }
             };
+            // A refusal would have to wait for a query, in a place that clients want.
+            if !service.permits(client.ip()) {
+                stats.clients_refused.increment();
+                continue;
+            }
             let Ok(permit) = Arc::clone(&bounds.connections).try_acquire_owned() else {
                 stats.tcp_refused.increment();
                 continue;
@@ -98,6 +103,8 @@ async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bo
 
 async fn answer(service: &Service, message: &[u8], origin: Origin) -> Option<Vec<u8>> {
     match Query::parse(message) {
+        // Since the connection was accepted, who is a client may have changed.
+        Ok(query) if !service.permits(origin.client) => service.refusal(&query, Limit::Stream, origin),
         Ok(query) => {
             let mut ready = Vec::new();
             if service.ready(&query, origin, Limit::Stream, &mut ready) {
@@ -105,6 +112,6 @@ async fn answer(service: &Service, message: &[u8], origin: Origin) -> Option<Vec
             }
             Some(service.answer(&query, Limit::Stream, origin).await)
         }
-        Err(fault) => service.fault(fault, Limit::Stream),
+        Err(fault) => service.fault(fault, Limit::Stream, origin),
     }
 }

@@ -93,11 +93,12 @@ impl UdpFront {
             *out = bytes;
             Step::Send
         };
-        let query = match Query::parse(datagram) {
-            Ok(query) => query,
-            Err(fault) => return service.fault(fault, Limit::Datagram).map_or(Step::Ignore, answer),
-        };
         let origin = self.origin(path);
+        let query = match Query::parse(datagram) {
+            Ok(query) if service.permits(origin.client) => query,
+            Ok(query) => return service.refusal(&query, Limit::Datagram, origin).map_or(Step::Ignore, answer),
+            Err(fault) => return service.fault(fault, Limit::Datagram, origin).map_or(Step::Ignore, answer),
+        };
         match service.judge(&query, origin) {
             Verdict::Drop => Step::Ignore,
             Verdict::Truncate => answer(service.come_over_tcp(&query, origin)),

@@ -62,6 +62,7 @@ async fn an_explanation_names_each_rule_up_to_the_one_that_decides() {
     })
     .await;
     let mut config = config(&[upstream.address]);
+    config.clients = vec!["192.0.2.0/24".parse().unwrap()];
     config.exclude_a = vec!["10.0.0.0/8".parse().unwrap()];
     config.domains = vec![Domain { domain: "mail.example".to_owned(), treatment: Treatment::Never }];
     let server = start(config).await;
@@ -86,5 +87,7 @@ async fn an_explanation_names_each_rule_up_to_the_one_that_decides() {
     );
     server.policy.set_prefix_state(own(), PrefixState::Down);
     assert_eq!(explained(&server, "v4.example").await.verdict, Verdict::CutOff);
+    let outside = server.explainer.explain("v4.example", "::1".parse().unwrap(), None).await.unwrap();
+    assert_eq!(outside.verdict, Verdict::Refused);
     assert!(server.explainer.explain("a..b", "::1".parse().unwrap(), None).await.is_err());
 }

@@ -3,7 +3,9 @@
 use dns64::{Domain, Group, RangePrefixes, Treatment};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use tokio::net::TcpStream;
 
+use super::client::receive_tcp;
 use super::*;
 
 /// The code of the extended error (RFC 8914), if there is one.
@@ -21,15 +23,41 @@ fn domain(domain: &str, treatment: Treatment) -> Domain {
 async fn who_is_not_a_client_is_refused_and_told_why() {
     let upstream = Upstream::zone(ZONE).await;
     let mut config = config(&[upstream.address]);
-    config.clients = Some(vec!["192.0.2.0/24".parse().unwrap()]);
+    config.clients = vec!["192.0.2.0/24".parse().unwrap()];
     let server = start(config).await;
     for question in ["v4.example. AAAA", "ipv4only.arpa. AAAA", "v4.example. A"] {
         let answer = Ask::new(question).edns(1232).over_udp(server.address).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::Refused, "{question}");
         assert_eq!(extended_error(&answer), Some(18));
     }
-    assert_eq!(Ask::new("v4.example. A").over_tcp(server.address).await.metadata.response_code, ResponseCode::Refused);
+    let mut connection = TcpStream::connect(server.address).await.unwrap();
+    assert!(receive_tcp(&mut connection).await.is_none());
+    assert_eq!(server.stats.snapshot().clients_refused, 4);
     assert!(upstream.asked().is_empty());
+}
+
+#[tokio::test]
+async fn of_many_queries_from_elsewhere_only_some_are_refused_and_no_malformed_one_is_answered() {
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start(dns64::Config { clients: vec![], ..config(&[upstream.address]) }).await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let opcode_status = b"\0\x07\x10\0\0\0\0\0\0\0\0\0";
+    let query = Ask::new("v4.example. AAAA").0.to_vec().unwrap();
+    socket.send_to(opcode_status, server.address).await.unwrap();
+    for _ in 0..100 {
+        socket.send_to(&query, server.address).await.unwrap();
+    }
+    // What comes after the last of them was counted is all that comes: refusals are sent before the next is read.
+    while server.stats.snapshot().clients_refused < 101 {
+        tokio::task::yield_now().await;
+    }
+    let (mut refused, mut buffer) = (0, [0; 512]);
+    while let Ok(Ok(length)) = tokio::time::timeout(Duration::from_millis(200), socket.recv(&mut buffer)).await {
+        assert_eq!(Message::from_vec(&buffer[..length]).unwrap().metadata.response_code, ResponseCode::Refused);
+        refused += 1;
+    }
+    // Two seconds' worth at once, and what the time that this took allows.
+    assert!((10..100).contains(&refused), "{refused}");
 }
 
 #[tokio::test]

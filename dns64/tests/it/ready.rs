@@ -65,7 +65,7 @@ async fn what_is_ready_follows_a_replaced_policy_and_is_for_clients_only() {
     let prefixes = || vec!["2001:db8:65::/96".parse().unwrap()];
     server.policy.replace(dns64::Policy::new(prefixes(), Default::default(), vec![]));
     assert!(answers(&ask(server.address, "v4.example. AAAA").await)[0].ends_with("2001:db8:65::c000:221"));
-    let nobody = dns64::Policy::new(prefixes(), Default::default(), vec![]).with_clients(vec![]);
+    let nobody = dns64::Policy::new(prefixes(), Default::default(), vec![]).with_clients(&[]);
     server.policy.replace(nobody);
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 0);
 }
