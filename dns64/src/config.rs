@@ -1,6 +1,7 @@
 //! What an operator decides about DNS64.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clients::DEFAULT_CLIENTS;
 use crate::domains::Treatment;
 use crate::error::Error;
+use crate::listen::check_certificate;
 use crate::loops;
 use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
 
@@ -23,6 +25,14 @@ pub struct Config {
     /// Addresses that UDP and TCP queries are taken on. Default `[::]:53`, which takes IPv4 too unless an IPv4 address
     /// with the same port is listed beside it. Port 0 lets the kernel choose.
     pub listen: Vec<SocketAddr>,
+    /// Addresses that queries over TLS (RFC 7858) are taken on. Default none.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses that queries over HTTPS (RFC 8484) are taken on. Default none.
+    pub listen_https: Vec<SocketAddr>,
+    /// The path of queries over HTTPS. Default `/dns-query`.
+    pub https_path: String,
+    /// What clients are shown who ask over TLS or HTTPS. Default none.
+    pub certificate: Option<CertificateFiles>,
     /// Recursive resolvers that queries are forwarded to, the preferred one first. At least one.
     pub upstreams: Vec<SocketAddr>,
     /// Prefixes that AAAA records are synthesised under, one record for each. Empty means the well-known prefix, as
@@ -87,8 +97,10 @@ pub struct Config {
     pub nsid: Option<String>,
     /// UDP sockets for each listen address, over which the kernel spreads clients. Default 0, which is one for each CPU.
     pub udp_sockets: u16,
-    /// TCP connections at once, at most; those beyond are closed. Default 200.
+    /// Connections at once over TCP, TLS and HTTPS, at most; those beyond are closed. Default 200.
     pub tcp_connections: usize,
+    /// The same for one client address. Default 50.
+    pub connections_per_client: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3). Default 10 s.
     pub tcp_idle: Duration,
     /// The host's own addresses, so that an upstream among them is recognised as ourselves. Default empty.
@@ -101,6 +113,10 @@ impl Config {
     pub fn new(upstreams: Vec<SocketAddr>, prefixes: Vec<Pref64>) -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 53))],
+            listen_tls: Vec::new(),
+            listen_https: Vec::new(),
+            https_path: "/dns-query".to_owned(),
+            certificate: None,
             upstreams,
             prefixes,
             well_known: WellKnownPolicy::default(),
@@ -131,6 +147,7 @@ impl Config {
             nsid: None,
             udp_sockets: 0,
             tcp_connections: 200,
+            connections_per_client: 50,
             tcp_idle: Duration::from_secs(10),
             host_addresses: Vec::new(),
         }
@@ -168,6 +185,7 @@ impl Config {
         within("attempts", self.attempts.into(), 1, 16, "attempts")?;
         within("max-in-flight", self.max_in_flight as u128, 1, 1_000_000, "queries")?;
         within("tcp-connections", self.tcp_connections as u128, 1, 1_000_000, "connections")?;
+        within("connections-per-client", self.connections_per_client as u128, 1, 1_000_000, "connections")?;
         within("ipv4only-ttl", self.ipv4only_ttl.as_secs().into(), 0, 604_800, "seconds")?;
         within("tcp-idle", ms(self.tcp_idle), 100, 3_600_000, "milliseconds")?;
         if let Some(choice) = self.range_prefixes.iter().find(|choice| choice.prefixes.is_empty()) {
@@ -177,11 +195,26 @@ impl Config {
         within("udp-sockets", self.udp_sockets.into(), 0, 256, "sockets")?;
         within("max-stale", self.max_stale.as_secs().into(), 0, 604_800, "seconds")?;
         within("failure-ttl", self.failure_ttl.as_secs().into(), 0, 300, "seconds")?;
+        self.validate_encryption()?;
         let mut domains =
             self.domains.iter().map(|rule| &rule.domain).chain(self.routes.iter().map(|route| &route.domain));
         match domains.find(|domain| name(domain).is_none()) {
             Some(domain) => Err(Error::BadDomain(domain.clone())),
             None => Ok(()),
+        }
+    }
+
+    fn validate_encryption(&self) -> Result<(), Error> {
+        let path = &self.https_path;
+        let is_path =
+            path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        if !is_path {
+            return Err(Error::BadPath(path.clone()));
+        }
+        match &self.certificate {
+            Some(files) => check_certificate(&files.certificate, &files.key),
+            None if self.listen_tls.is_empty() && self.listen_https.is_empty() => Ok(()),
+            None => Err(Error::NoCertificate),
         }
     }
 
@@ -200,6 +233,15 @@ impl Config {
             .with_domains(self.domains.iter().filter_map(|rule| Some((name(&rule.domain)?, rule.treatment))))
             .with_clients(&self.clients)
     }
+}
+
+/// The files of a certificate, both in PEM form. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The server's certificate, then those that issued it.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// A domain and its treatment.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The transport of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub enum Protocol {
     Udp,
     /// Connections.
     Tcp,
+    /// Encrypted connections (RFC 7858).
+    Tls,
+    /// HTTP over encrypted connections (RFC 8484).
+    Https,
 }
 
 impl fmt::Display for Protocol {
@@ -18,6 +23,8 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Https => "HTTPS",
         })
     }
 }
@@ -44,6 +51,20 @@ pub enum Error {
     /// An IPv4 range has an empty list of prefixes.
     #[error("range {0} has no prefix; give at least one, or list the range among those never synthesised")]
     NoRangePrefix(ipnet::Ipv4Net),
+    /// Encrypted queries are to be taken without a certificate to show.
+    #[error("queries over TLS or HTTPS need a certificate; give the files of a certificate and of its key")]
+    NoCertificate,
+    /// The path of DNS over HTTPS cannot be one.
+    #[error("`{0}` is not a path; write it from its first slash on, without `?` and `#`, for example /dns-query")]
+    BadPath(String),
+    /// A file of the certificate cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A number is outside what is allowed.
     #[error("{name} is {value}; allowed are {least} to {most} {unit}")]
     OutOfRange {

@@ -39,11 +39,11 @@ mod upstream;
 mod wire;
 
 pub use clients::DEFAULT_CLIENTS;
-pub use config::{Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder};
+pub use config::{CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder};
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};
 pub use loops::find_upstream_loop;
 pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
-pub use server::{Explainer, PolicyHandle, Server};
+pub use server::{CertificateHandle, Explainer, PolicyHandle, Server};
 pub use stats::{Stats, StatsSnapshot};

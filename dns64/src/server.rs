@@ -11,7 +11,10 @@ use tracing::info;
 use crate::config::{Config, find_loop};
 use crate::error::{Error, Protocol};
 use crate::explain::Explanation;
-use crate::listen::{Bounds, Listener, Listeners, TcpFront, UdpFront, bind};
+use crate::listen::{
+    Bounds, Certificate, HttpsFront, Listener, Listeners, StreamListener, TcpFront, TlsFront, UdpFront, bind,
+    bind_streams,
+};
 use crate::policy::{Origin, Policy, PrefixState};
 use crate::service::Service;
 use crate::stats::Stats;
@@ -20,10 +23,74 @@ use crate::stats::Stats;
 #[derive(Debug)]
 pub struct Server {
     listeners: Listeners,
+    encrypted: Option<Encrypted>,
     service: Arc<Service>,
     bounds: Bounds,
     policy: PolicyHandle,
     stats: Arc<Stats>,
+}
+
+/// What takes encrypted queries.
+#[derive(Debug)]
+struct Encrypted {
+    certificate: Arc<Certificate>,
+    tls: Vec<StreamListener>,
+    https: Vec<StreamListener>,
+    path: String,
+}
+
+impl Encrypted {
+    /// Reads the certificate and binds the sockets; nothing if there is no certificate.
+    fn bind(config: &Config) -> Result<Option<Self>, Error> {
+        let Some(files) = &config.certificate else { return Ok(None) };
+        Ok(Some(Self {
+            certificate: Arc::new(Certificate::load(&files.certificate, &files.key)?),
+            tls: bind_streams(&config.listen_tls, Protocol::Tls)?,
+            https: bind_streams(&config.listen_https, Protocol::Https)?,
+            path: config.https_path.clone(),
+        }))
+    }
+
+    /// Starts the fronts, and the look after the certificate.
+    fn run(
+        self,
+        fronts: &mut JoinSet<()>,
+        service: &Arc<Service>,
+        bounds: &Bounds,
+        stats: &Arc<Stats>,
+    ) -> Result<(), Error> {
+        let shared = || (Arc::clone(service), bounds.clone(), Arc::clone(stats));
+        let listen = |address, protocol| move |source| Error::Listen { address, protocol, source };
+        let (dot, doh) = (self.certificate.tls(&[b"dot"]), self.certificate.tls(&[b"h2", b"http/1.1"]));
+        for StreamListener { address, socket } in self.tls {
+            let front = TlsFront::new(socket, Arc::clone(&dot)).map_err(listen(address, Protocol::Tls))?;
+            let (service, bounds, stats) = shared();
+            fronts.spawn(front.run(service, bounds, stats));
+            info!(%address, "DNS64 listens for TLS");
+        }
+        for StreamListener { address, socket } in self.https {
+            let front = HttpsFront::new(socket, Arc::clone(&doh), &self.path);
+            let (service, bounds, stats) = shared();
+            fronts.spawn(front.map_err(listen(address, Protocol::Https))?.run(service, bounds, stats));
+            info!(%address, "DNS64 listens for HTTPS");
+        }
+        fronts.spawn(self.certificate.watch());
+        Ok(())
+    }
+}
+
+/// Reads the certificate of a running server again.
+#[derive(Clone, Debug)]
+pub struct CertificateHandle(Option<Arc<Certificate>>);
+
+impl CertificateHandle {
+    /// Reads the certificate and its key again; bad files are told in the log and leave the old ones in use. Does nothing
+    /// if the server has no certificate. Reads files, so it blocks.
+    pub fn reload(&self) {
+        if let Some(certificate) = &self.0 {
+            certificate.reload();
+        }
+    }
 }
 
 impl Server {
@@ -40,16 +107,35 @@ impl Server {
         if let Some(error) = find_loop(&config, &listeners.addresses()) {
             return Err(error);
         }
+        let encrypted = Encrypted::bind(&config)?;
         let policy = PolicyHandle::new(config.policy());
         let stats = Arc::<Stats>::default();
         let service = Arc::new(Service::new(&config, policy.clone(), Arc::clone(&stats)));
-        Ok(Self { listeners, service, bounds: Bounds::new(&config), policy, stats })
+        Ok(Self { listeners, encrypted, service, bounds: Bounds::new(&config), policy, stats })
     }
 
     /// The addresses that queries are taken on, in the order of the configuration.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.addresses()
+    }
+
+    /// The addresses that queries over TLS are taken on, in the order of the configuration.
+    #[must_use]
+    pub fn tls_addrs(&self) -> Vec<SocketAddr> {
+        self.encrypted.iter().flat_map(|encrypted| &encrypted.tls).map(|listener| listener.address).collect()
+    }
+
+    /// The addresses that queries over HTTPS are taken on, in the order of the configuration.
+    #[must_use]
+    pub fn https_addrs(&self) -> Vec<SocketAddr> {
+        self.encrypted.iter().flat_map(|encrypted| &encrypted.https).map(|listener| listener.address).collect()
+    }
+
+    /// A handle to read the certificate again while the server runs.
+    #[must_use]
+    pub fn certificate(&self) -> CertificateHandle {
+        CertificateHandle(self.encrypted.as_ref().map(|encrypted| Arc::clone(&encrypted.certificate)))
     }
 
     /// The counters, which live on while the server runs.
@@ -86,6 +172,9 @@ impl Server {
             }
             fronts.spawn(tcp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
             info!(%address, "DNS64 listens");
+        }
+        if let Some(encrypted) = self.encrypted {
+            encrypted.run(&mut fronts, &self.service, &self.bounds, &self.stats)?;
         }
         self.service.probe_upstreams();
         tokio::select! {

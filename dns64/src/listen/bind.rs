@@ -27,6 +27,13 @@ pub(crate) struct Listener {
     pub(crate) tcp: TcpListener,
 }
 
+/// A socket for connections alone.
+#[derive(Debug)]
+pub(crate) struct StreamListener {
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: TcpListener,
+}
+
 impl Listeners {
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().map(|listener| listener.address).collect()
@@ -40,6 +47,16 @@ pub(crate) fn bind(listen: &[SocketAddr], udp_sockets: usize) -> Result<Listener
         .map(|&address| bind_one(address, is_v6_only(address, listen), udp_sockets))
         .collect::<Result<_, _>>()
         .map(Listeners)
+}
+
+/// Binds a socket for connections to each address, non-blocking, or none.
+pub(crate) fn bind_streams(listen: &[SocketAddr], protocol: Protocol) -> Result<Vec<StreamListener>, Error> {
+    let bind_one = |&address: &SocketAddr| {
+        let failed = |source| failed(address, protocol, source);
+        let socket = tcp(address, is_v6_only(address, listen)).map_err(failed)?;
+        Ok(StreamListener { address: socket.local_addr().map_err(failed)?, socket })
+    };
+    listen.iter().map(bind_one).collect()
 }
 
 fn bind_one(address: SocketAddr, v6_only: bool, udp_sockets: usize) -> Result<Listener, Error> {

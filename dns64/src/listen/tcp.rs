@@ -1,28 +1,14 @@
-//! The TCP front: framing and idle timeout of `hickory-server`, connections counted, queries of one connection answered
-//! side by side (RFC 7766 §6.2.1).
+//! The TCP front.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use hickory_server::net::runtime::iocompat::AsyncIoTokioAsStd;
-use hickory_server::net::tcp::TcpStream as DnsStream;
-use hickory_server::net::xfer::DnsStreamHandle;
-use hickory_server::proto::op::SerialMessage;
-use hickory_server::server::TimeoutStream;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tracing::{debug, warn};
+use tokio::net::TcpListener;
 
-use super::{Bounds, PAUSE};
-use crate::policy::Origin;
+use super::accept::{Serving, accept};
+use super::{Bounds, stream};
 use crate::service::Service;
 use crate::stats::Stats;
-use crate::wire::{Limit, Query};
-
-/// Queries of one connection under work at once, at most; further ones are not read.
-const PIPELINE: u16 = 32;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -37,81 +23,12 @@ impl TcpFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        loop {
-            let (stream, client) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, "cannot accept connections");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            // A refusal would have to wait for a query, in a place that clients want.
-            if !service.permits(client.ip()) {
-                stats.clients_refused.increment();
-                continue;
-            }
-            let Ok(permit) = Arc::clone(&bounds.connections).try_acquire_owned() else {
-                stats.tcp_refused.increment();
-                continue;
-            };
-            let (service, bounds) = (Arc::clone(&service), bounds.clone());
-            tokio::spawn(async move {
-                if let Err(error) = serve(stream, client, &service, &bounds).await {
-                    debug!(%client, %error, "connection ended");
-                }
-                drop(permit);
-            });
-        }
-    }
-}
-
-/// Answers the queries of one connection until it ends or says nothing for too long.
-async fn serve(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, bounds: &Bounds) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let origin = Origin { client: client.ip(), listener: stream.local_addr()? };
-    let stream = AsyncIoTokioAsStd(stream);
-    let (stream, answers) = DnsStream::from_stream_with_buffer_size(stream, client, PIPELINE.into());
-    let mut queries = TimeoutStream::new(stream, bounds.idle);
-    let pipeline = Arc::new(Semaphore::new(PIPELINE.into()));
-    // The semaphores are never closed, so acquiring only waits.
-    loop {
-        let query = match queries.next().await {
-            Some(Ok(query)) => query.into_parts().0,
-            // Idle, or no more to come; answers may be under way.
-            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break,
-            None => break,
-            Some(Err(error)) => return Err(error),
-        };
-        let Ok(place) = Arc::clone(&pipeline).acquire_owned().await else { break };
-        let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
-        let (service, mut answers) = (Arc::clone(service), answers.clone());
-        tokio::spawn(async move {
-            if let Some(answer) = answer(&service, &query, origin).await
-                && let Err(error) = answers.send(SerialMessage::new(answer, client))
-            {
-                debug!(%client, %error, "cannot send answer");
-            }
-            drop((permit, place));
-        });
-    }
-    // Wait for the last answers, then poll once more to have them written.
-    let _all = pipeline.acquire_many(PIPELINE.into()).await;
-    let _end = queries.next().await;
-    Ok(())
-}
-
-async fn answer(service: &Service, message: &[u8], origin: Origin) -> Option<Vec<u8>> {
-    match Query::parse(message) {
-        // Since the connection was accepted, who is a client may have changed.
-        Ok(query) if !service.permits(origin.client) => service.refusal(&query, Limit::Stream, origin),
-        Ok(query) => {
-            let mut ready = Vec::new();
-            if service.ready(&query, origin, Limit::Stream, &mut ready) {
-                return Some(ready);
-            }
-            Some(service.answer(&query, Limit::Stream, origin).await)
-        }
-        Err(fault) => service.fault(fault, Limit::Stream, origin),
+        let serving = Serving { service, bounds };
+        accept(self.listener, serving, stats, |connection, client, serving| async move {
+            connection.set_nodelay(true)?;
+            let listener = connection.local_addr()?;
+            stream::serve(connection, client, listener, &serving).await
+        })
+        .await;
     }
 }

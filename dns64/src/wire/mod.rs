@@ -3,12 +3,14 @@
 //! `hickory-proto` decodes and encodes records where they are looked at or made; everything else is moved as received.
 
 mod cursor;
+mod freshness;
 mod message;
 mod query;
 mod question;
 mod reply;
 
 pub(crate) use cursor::HEADER_LEN;
+pub(crate) use freshness::freshness;
 pub(crate) use message::{Errors, Extras, Head, Message, Sections, Told, truncate, ttl_offsets};
 pub(crate) use query::{Cookie, Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};

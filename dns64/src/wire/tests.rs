@@ -207,6 +207,26 @@ fn a_truncated_answer_keeps_its_question_only() {
     assert_eq!((cut.metadata.truncation, cut.answers.len()), (true, 0));
 }
 
+#[test]
+fn an_answer_is_fresh_as_long_as_its_answer_section_or_its_absence() {
+    let positive = answer(|message| {
+        message.answers = vec![a("x.example.", 300), a("x.example.", 60)];
+        message.additionals = vec![a("ns.example.", 5)];
+    });
+    assert_eq!(freshness(&positive), 60);
+    let code = |code| {
+        answer(move |message| {
+            message.metadata.response_code = code;
+            message.authorities = vec![soa(3600, 90)];
+        })
+    };
+    assert_eq!(freshness(&code(ResponseCode::NoError)), 90);
+    assert_eq!(freshness(&code(ResponseCode::NXDomain)), 90);
+    assert_eq!(freshness(&code(ResponseCode::ServFail)), 0);
+    assert_eq!(freshness(&answer(|_| {})), 0);
+    assert_eq!(freshness(&positive[..positive.len() - 30]), 0);
+}
+
 proptest! {
     #[test]
     fn any_bytes_can_be_read_as_a_query(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -101,14 +101,14 @@ pub(crate) async fn udp_bytes(server: SocketAddr, query: &[u8]) -> Option<Vec<u8
     Some(buffer)
 }
 
-pub(crate) async fn send_tcp(stream: &mut TcpStream, message: &Message) {
+pub(crate) async fn send_tcp(stream: &mut (impl AsyncWrite + Unpin), message: &Message) {
     let bytes = message.to_vec().unwrap();
     let framed = [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes.as_slice()].concat();
     stream.write_all(&framed).await.unwrap();
 }
 
 /// The next answer, or nothing if the connection ends.
-pub(crate) async fn receive_tcp(stream: &mut TcpStream) -> Option<Message> {
+pub(crate) async fn receive_tcp(stream: &mut (impl AsyncRead + Unpin)) -> Option<Message> {
     let length = timeout(PATIENCE, stream.read_u16()).await.expect("an answer or an end in time").ok()?;
     let mut bytes = vec![0; length.into()];
     stream.read_exact(&mut bytes).await.ok()?;

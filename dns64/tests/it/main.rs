@@ -5,6 +5,7 @@
 
 mod client;
 mod coupling;
+mod encrypted;
 mod failures;
 mod fronts;
 mod local;
@@ -13,6 +14,7 @@ mod policy;
 mod ready;
 mod robust;
 mod scenario;
+mod secured;
 mod synthesis;
 mod upstream;
 mod upstreams;
@@ -51,6 +53,10 @@ pub(crate) const ZONE: &str = "
 /// A running server that stops when dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Where it takes queries over TLS and HTTPS.
+    pub(crate) tls: Vec<SocketAddr>,
+    pub(crate) https: Vec<SocketAddr>,
+    pub(crate) certificate: dns64::CertificateHandle,
     pub(crate) stats: Arc<Stats>,
     pub(crate) policy: dns64::PolicyHandle,
     pub(crate) explainer: dns64::Explainer,
@@ -75,11 +81,12 @@ pub(crate) async fn start(config: Config) -> Running {
     let server = Server::bind(config).await.unwrap();
     let (address, stats, policy) = (server.local_addrs()[0], server.stats(), server.policy());
     let explainer = server.explainer();
+    let (tls, https, certificate) = (server.tls_addrs(), server.https_addrs(), server.certificate());
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(server.run(async move {
         let _ = stopped.await;
     }));
-    Running { address, stats, policy, explainer, _stop: stop }
+    Running { address, tls, https, certificate, stats, policy, explainer, _stop: stop }
 }
 
 /// A server in front of one upstream.
