@@ -100,8 +100,9 @@ impl Batch<'_> {
     #[inline]
     fn receive(&mut self, incoming: &Incoming) -> Result<Internal, DropReason> {
         let translator = self.translator;
+        let remote = (incoming.remote, incoming.remote_port);
         let (mut shard, mapping) =
-            translator.owner_of(incoming.protocol, incoming.external).ok_or(DropReason::NoMapping)?;
+            translator.owner_of(incoming.protocol, incoming.external, remote).ok_or(DropReason::NoMapping)?;
         shard.inbound(&mut self.context(), mapping, incoming)
     }
 
@@ -138,7 +139,7 @@ impl Batch<'_> {
         let external = External { address, port: inside.near };
         let remote = (embedded.destination, inside.far);
         let internal = translator
-            .owner_of(inside.protocol, external)
+            .owner_of(inside.protocol, external, remote)
             .and_then(|(shard, mapping)| shard.internal_of(mapping, inside.protocol, external, remote))
             .ok_or(DropReason::NoMapping)?;
         let policy = &translator.policy;

@@ -119,7 +119,8 @@ pub enum PortAssignment {
 /// Blocks of consecutive ports, of all protocols together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortBlocks {
-    /// Ports of a block: a power of two, 16 to 16384. Blocks start at multiples of it.
+    /// Ports of a block: a power of two, 16 to 16384. Blocks start at multiples of it; one of which only a part is in
+    /// the pool is given out when all that are whole have been.
     pub size: u16,
     /// Blocks of one subscriber at the most, 1 to 64.
     pub per_subscriber: u16,

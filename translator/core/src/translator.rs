@@ -1,6 +1,6 @@
 //! A packet's way through the translator.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -12,7 +12,8 @@ use crate::random::Random;
 use crate::refuse::{self, Stop};
 use crate::rewrite;
 use crate::session::{
-    Allocation, Context, External, Keys, Pool, Shard, StoredSyns, Tick, Totals, Trigger, subscriber_prefix,
+    Allocation, Claim, Context, External, Keys, Overlap, Pool, SHARED, Shard, StoredSyns, Tick, Totals, Trigger,
+    subscriber_prefix,
 };
 use crate::time::Timestamp;
 use crate::verdict::{Direction, DropReason, Verdict};
@@ -30,6 +31,7 @@ pub struct Translator {
     pub(crate) totals: Totals,
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
+    pub(crate) overlap: Overlap,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     keys: Keys,
     /// A secret for flow labels.
@@ -55,6 +57,7 @@ impl Translator {
             policy,
             totals: Totals::default(),
             stored_syns: StoredSyns::default(),
+            overlap: Overlap::new(&keys),
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
             flow_seed: random.next_u64(),
@@ -115,10 +118,19 @@ impl Translator {
         self.shard(hash as usize % SHARDS)
     }
 
-    /// The shard and the mapping that a pool address and port belong to.
+    /// The shard and the mapping that a pool address and port belong to, for packets from `remote`.
     #[inline]
-    pub(crate) fn owner_of(&self, protocol: Protocol, external: External) -> Option<(MutexGuard<'_, Shard>, u32)> {
-        let (shard, mapping) = crate::session::slot_owner(self.pool.slot(protocol, external))?;
+    pub(crate) fn owner_of(
+        &self,
+        protocol: Protocol,
+        external: External,
+        remote: (Ipv4Addr, u16),
+    ) -> Option<(MutexGuard<'_, Shard>, u32)> {
+        let mut slot = self.pool.slot(protocol, external);
+        if slot & SHARED != 0 {
+            slot = self.overlap.owner(&Claim { protocol, external, scope: remote })?;
+        }
+        let (shard, mapping) = crate::session::slot_owner(slot)?;
         Some((self.shard(shard as usize), mapping))
     }
 }
@@ -175,6 +187,7 @@ impl Batch<'_> {
             allocation: &self.translator.allocation,
             totals: &self.translator.totals,
             stored_syns: &self.translator.stored_syns,
+            overlap: &self.translator.overlap,
             now: self.now,
             tick: self.tick,
             events: &mut self.worker.events,

@@ -6,9 +6,9 @@ use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 use ipnet::Ipv6Net;
 
+use super::overlap::Claim;
 use super::pool::{AddressIndex, External, Pool, Wish};
 use crate::deterministic::Deterministic;
-use crate::packet::Protocol;
 use crate::policy::{Policy, PortAssignment, PortBlocks};
 use crate::random::Random;
 
@@ -99,7 +99,7 @@ impl Blocks {
             }
         }
         let may_have_another = held.len() < usize::from(blocks.per_subscriber);
-        let taken = may_have_another.then(|| pool.take_block(address, blocks.size, random)).flatten();
+        let taken = may_have_another.then(|| pool.take_block(address, blocks.size, wish, random)).flatten();
         let port = taken.and_then(|first_port| {
             let external = pool.take(address, window(first_port), wish, random)?;
             let block = Block { address, first_port, used: 1 };
@@ -146,10 +146,9 @@ pub(crate) const fn block_size(policy: &Policy) -> Option<u16> {
     }
 }
 
-/// A port that rests before it is free again.
+/// A port that rests before it is free again; a shared one rests towards its destination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resting {
     pub(crate) until: super::wheel::Tick,
-    pub(crate) protocol: Protocol,
-    pub(crate) external: External,
+    pub(crate) port: Claim,
 }

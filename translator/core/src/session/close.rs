@@ -2,8 +2,7 @@
 
 use super::allocation::{Block, Resting, block_size};
 use super::entry::{Mapping, MappingKind, Session};
-use super::overlap::EVERYWHERE;
-use super::pool::External;
+use super::overlap::{Claim, EVERYWHERE};
 use super::shard::{Context, Internal, Probe, Shard};
 use super::tcp::TcpState;
 use super::wheel::Step;
@@ -13,12 +12,12 @@ use crate::packet::Protocol;
 impl Shard {
     /// Does up to `budget` steps of what timers are due. Returns whether more is due.
     pub(crate) fn expire(&mut self, context: &mut Context<'_>, budget: u32, probe: &mut dyn FnMut(Probe)) -> bool {
-        self.wake_rested_ports(context);
+        let more = self.wake_rested_ports(context, budget);
         for _ in 0..budget {
             match self.wheel.step(&mut self.sessions, context.tick) {
                 Step::Due(session) => self.time_out(context, session, probe),
                 Step::Moved => {}
-                Step::Idle => return false,
+                Step::Idle => return more,
             }
         }
         true
@@ -100,50 +99,65 @@ impl Shard {
     /// Lets the port of a removed mapping rest, or gives it back at once where it need not (RFC 6888 REQ-8).
     fn retire_port(&mut self, context: &mut Context<'_>, mapping: &Mapping, closed_cleanly: bool) {
         let Mapping { protocol, external, scope, .. } = *mapping;
-        if scope != EVERYWHERE {
-            // A port that is bound to its destination cannot lead a stranger's packets astray (REQ-8 c).
-            self.overlap.remove(context.pool, protocol, external, scope);
-            return;
+        let port = Claim { protocol, external, scope };
+        if scope == EVERYWHERE {
+            context.pool.set_slot(protocol, external, 0);
+        } else {
+            context.overlap.remove(&port);
         }
-        context.pool.set_slot(protocol, external, 0);
         let rest = context.policy.timers.port_quarantine;
         let crowded = context.totals.resting_ports() >= context.policy.limits.resting_ports;
         if closed_cleanly || crowded || rest.is_zero() {
-            self.release_port(context, protocol, external);
+            self.release_port(context, &port);
         } else {
             context.totals.port_rests();
-            self.resting.push_back(Resting { until: context.tick.after(rest), protocol, external });
+            self.resting.push_back(Resting { until: context.tick.after(rest), port });
         }
     }
 
-    fn wake_rested_ports(&mut self, context: &mut Context<'_>) {
-        while let Some(&Resting { until, protocol, external }) = self.resting.front()
-            && until <= context.tick
-        {
+    /// Gives up to `budget` ports back that have rested. Returns whether there are more.
+    fn wake_rested_ports(&mut self, context: &mut Context<'_>, budget: u32) -> bool {
+        for _ in 0..budget {
+            let Some(&Resting { until, port }) = self.resting.front() else { return false };
+            if until > context.tick {
+                return false;
+            }
             self.resting.pop_front();
             context.totals.port_rested();
-            self.release_port(context, protocol, external);
+            self.release_port(context, &port);
         }
+        true
     }
 
-    fn release_port(&mut self, context: &mut Context<'_>, protocol: Protocol, external: External) {
-        context.pool.release(protocol, external);
+    fn release_port(&mut self, context: &mut Context<'_>, port: &Claim) {
+        if port.scope != EVERYWHERE {
+            context.overlap.release(context.pool, port);
+            return;
+        }
+        context.pool.release(port.protocol, port.external);
         if let Some(size) = block_size(context.policy)
-            && let Some((prefix, block)) = self.blocks.port_released(context.pool, size, external)
+            && let Some((prefix, block)) = self.blocks.port_released(context.pool, size, port.external)
         {
-            report_block(context, prefix, block, EventKind::BlockReleased { last_port: block.first_port + (size - 1) });
+            report_block(context, prefix, (block, size), |last_port| EventKind::BlockReleased { last_port });
         }
     }
 }
 
 /// Tells of a block of ports and its subscriber.
-pub(super) fn report_block(context: &mut Context<'_>, subscriber: u128, block: Block, kind: EventKind) {
+pub(super) fn report_block(
+    context: &mut Context<'_>,
+    subscriber: u128,
+    (block, size): (Block, u16),
+    kind: impl FnOnce(u16) -> EventKind,
+) {
+    let last_port = block.first_port + (size - 1);
+    let (first_port, last_port) = context.pool.ours_of_block(block.address, (block.first_port, last_port));
     context.events.push(Event {
         at: context.now,
-        kind,
+        kind: kind(last_port),
         protocol: Protocol::Tcp,
         internal: (subscriber.into(), 0),
-        external: (context.pool.address(block.address), block.first_port),
+        external: (context.pool.address(block.address), first_port),
         remote: None,
     });
 }

@@ -15,7 +15,8 @@ mod wheel;
 
 pub(crate) use allocation::Allocation;
 pub(crate) use entry::{Mapping, MappingKind, Session};
-pub(crate) use pool::{External, Pool};
+pub(crate) use overlap::{Claim, Overlap};
+pub(crate) use pool::{External, Pool, SHARED};
 pub(crate) use shard::{
     Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
 };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::allocation::{ALL_PORTS, FromBlock};
 use super::close::report_block;
 use super::entry::{Mapping, MappingKind, Session, Subscriber, Tally};
-use super::overlap::{EVERYWHERE, Scope};
-use super::pool::{AddressIndex, External, Wish};
+use super::overlap::{Claim, EVERYWHERE, Scope};
+use super::pool::{AddressIndex, External, Pool, Wish};
 use super::shard::{Context, INDEX_BITS, Incoming, Outgoing, Shard, Trigger, subscriber_prefix};
 use super::tcp::TcpState;
 use super::wheel::Links;
@@ -16,6 +16,9 @@ use crate::filter;
 use crate::packet::{Protocol, tcp_flags};
 use crate::policy::{Filtering, MappingBehavior, Policy, Pooling, PortAssignment};
 use crate::verdict::DropReason;
+
+/// Pool addresses that are tried for one packet at the most.
+const MOST_ADDRESSES: usize = 256;
 
 /// A mapping that is to be made once nothing can fail any more.
 struct Plan {
@@ -178,8 +181,9 @@ impl Shard {
         let addresses = context.allocation.addresses(source);
         let paired = subscriber.map(|index| self.subscribers[index].address).or_else(|| self.blocks.address_of(prefix));
         let at = paired.and_then(|address| addresses.binary_search(&address).ok());
-        let tries = if at.is_some() && context.policy.pooling == Pooling::Paired { 1 } else { addresses.len() };
-        let first = at.unwrap_or_else(|| self.any_place(prefix, addresses.len()));
+        let most = addresses.len().min(MOST_ADDRESSES);
+        let tries = if at.is_some() && context.policy.pooling == Pooling::Paired { 1 } else { most };
+        let first = at.unwrap_or_else(|| self.least_loaded(context.pool, prefix, addresses));
         (0..tries)
             .find_map(|offset| {
                 self.take_port_on(context, addresses[(first + offset) % addresses.len()], prefix, (wish, scope))
@@ -187,10 +191,23 @@ impl Shard {
             .ok_or(DropReason::PoolExhausted)
     }
 
-    /// Where in a list of addresses a new subscriber starts to look.
-    fn any_place(&self, prefix: u128, len: usize) -> usize {
+    /// Where in a list of addresses a new subscriber starts to look: at the one least in use, of a few that its prefix
+    /// names. With a single one, subscribers would pile up on some addresses, and be refused there, while others are
+    /// half empty; the best of several is nearly as even as the best of all.
+    fn least_loaded(&self, pool: &Pool, prefix: u128, addresses: &[AddressIndex]) -> usize {
+        const CHOICES: u32 = 32;
+        let len = u64::try_from(addresses.len().max(1)).unwrap_or(1);
         let hash = self.keys.subscriber(prefix).rotate_left(32);
-        usize::try_from(hash % u64::try_from(len.max(1)).unwrap_or(1)).unwrap_or(0)
+        let place = |choice: u32| {
+            let number = if len <= CHOICES.into() {
+                (hash % len).wrapping_add(choice.into())
+            } else {
+                hash.rotate_left(choice * 13)
+            };
+            usize::try_from(number % len).unwrap_or(0)
+        };
+        let load = |place: &usize| addresses.get(*place).map_or(0, |address| pool.load(*address));
+        (0..CHOICES).map(place).min_by_key(load).unwrap_or(0)
     }
 
     fn take_port_on(
@@ -201,8 +218,7 @@ impl Shard {
         (wish, scope): (Wish, Scope),
     ) -> Option<External> {
         if context.policy.mapping == MappingBehavior::AddressAndPortDependent {
-            let Self { number, random, overlap, .. } = self;
-            return overlap.take(context.pool, (*number, address), (wish, scope), random);
+            return context.overlap.take(context.pool, address, (wish, scope), &mut self.random);
         }
         let PortAssignment::Blocks(blocks) = context.policy.port_assignment else {
             return context.pool.take(address, ALL_PORTS, wish, &mut self.random);
@@ -210,12 +226,7 @@ impl Shard {
         let FromBlock { external, new_block } =
             self.blocks.take(context.pool, blocks, (prefix, address), wish, &mut self.random)?;
         if let Some(block) = new_block {
-            report_block(
-                context,
-                prefix,
-                block,
-                EventKind::BlockAllocated { last_port: block.first_port + (blocks.size - 1) },
-            );
+            report_block(context, prefix, (block, blocks.size), |last_port| EventKind::BlockAllocated { last_port });
         }
         Some(external)
     }
@@ -261,10 +272,11 @@ impl Shard {
         let hash_of =
             |mapping: &Mapping| keys.internal(mapping.protocol, mapping.internal, mapping.internal_port, mapping.scope);
         by_internal.insert_unique(hash_of(&mappings[index]), index, |&index| hash_of(&mappings[index]));
+        let slot = (self.number << INDEX_BITS | index) + 1;
         if plan.kind == MappingKind::Overlapping {
-            self.overlap.insert(protocol, plan.external, plan.scope, index);
+            context.overlap.insert(Claim { protocol, external: plan.external, scope: plan.scope }, slot);
         } else {
-            context.pool.set_slot(protocol, plan.external, (self.number << INDEX_BITS | index) + 1);
+            context.pool.set_slot(protocol, plan.external, slot);
         }
         context.totals.mapping_added(protocol);
         self.report(context, index, EventKind::MappingCreated, None);

@@ -1,16 +1,20 @@
-//! Port overlapping (RFC 7857 §3): one pool port serves several hosts, as long as their destinations differ.
+//! Port overlapping (RFC 7857 §3): one pool port serves any number of hosts, as long as their destinations differ.
 //!
-//! A shard takes a port from the pool and then uses it for any number of mappings, each with one destination. The
-//! port's slot names the shard; which mapping a packet from IPv4 belongs to is found by its source here.
+//! The ports in use towards a destination are kept as bits, 64 ports a word, so that a free one is found as it is among
+//! the ports of the pool. Which mapping a packet from IPv4 belongs to is found by its source. All shards share this: a
+//! port that one of them uses towards one destination is free for all towards another.
 
-use std::hash::Hash;
+use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use super::pool::{AddressIndex, External, Pool, Wish};
-use super::shard::{INDEX_BITS, Keys};
+use super::pool::{AddressIndex, External, Pool, Wish, lowest};
+use super::shard::Keys;
 use crate::packet::Protocol;
 use crate::random::Random;
 
@@ -20,126 +24,119 @@ pub(crate) type Scope = (Ipv4Addr, u16);
 /// The scope of endpoint-independent mappings.
 pub(crate) const EVERYWHERE: Scope = (Ipv4Addr::UNSPECIFIED, 0);
 
-/// The mapping index in the slot of a port that several mappings share.
-pub(crate) const SHARED: u32 = (1 << INDEX_BITS) - 1;
+/// Parts with a lock of their own. A destination is in one of them.
+const PARTS: usize = 16;
 
-/// Random ports of the shard's own that are tried before another is taken from the pool.
-const TRIES: usize = 32;
+/// Words that are looked at for a free port. With one port in a hundred free, the chance to find none is below 10⁻⁷⁰.
+const MOST_WORDS: u32 = 256;
 
-/// The shared ports of one shard.
-#[derive(Debug)]
-pub(crate) struct Overlap {
-    mappings: Map<(Protocol, External, Scope), u32>,
-    ports: Map<(Protocol, AddressIndex), Vec<u16>>,
-    /// How many mappings a port has, and its place in `ports`.
-    uses: Map<(Protocol, External), (u32, usize)>,
-    /// How many ports are in use towards a destination.
-    towards: Map<(Protocol, AddressIndex, Scope), usize>,
+/// A pool port towards a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claim {
+    pub(crate) protocol: Protocol,
+    pub(crate) external: External,
+    pub(crate) scope: Scope,
 }
 
-type Map<K, V> = HashMap<K, V, SeedableRandomState>;
+/// The shared ports.
+#[derive(Debug)]
+pub(crate) struct Overlap {
+    parts: Box<[CachePadded<Mutex<Part>>]>,
+    hasher: SeedableRandomState,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// The slots of mappings, as [`Pool::slot`] has them for ports that are not shared.
+    owners: HashMap<Claim, u32, SeedableRandomState>,
+    /// Ports that are in use or rest.
+    taken: HashMap<Word, u64, SeedableRandomState>,
+}
+
+/// Where 64 ports towards a destination are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Word {
+    protocol: Protocol,
+    address: AddressIndex,
+    scope: Scope,
+    number: u16,
+}
 
 impl Overlap {
     pub(crate) fn new(keys: &Keys) -> Self {
-        Self { mappings: map(keys), ports: map(keys), uses: map(keys), towards: map(keys) }
+        let part = |_| {
+            let (owners, taken) = (HashMap::with_hasher(keys.state()), HashMap::with_hasher(keys.state()));
+            CachePadded::new(Mutex::new(Part { owners, taken }))
+        };
+        Self { parts: (0..PARTS).map(part).collect(), hasher: keys.state() }
     }
 
-    /// The mapping that packets from `scope` to a shared port belong to.
-    pub(crate) fn mapping(&self, protocol: Protocol, external: External, scope: Scope) -> Option<u32> {
-        self.mappings.get(&(protocol, external, scope)).copied()
+    /// The slot of the mapping that packets from `claim.scope` to a shared port belong to.
+    pub(crate) fn owner(&self, claim: &Claim) -> Option<u32> {
+        self.part(claim.scope).owners.get(claim).copied()
     }
 
-    /// A port of `address` that is not in use towards `scope`. While the pool has plenty, a new random one, so that
-    /// ports stay hard to guess; then one that the shard has already; then whatever is left.
+    /// Takes a port of `address` that is free towards `scope`: of the class and parity wished for if there is one.
     pub(crate) fn take(
-        &mut self,
+        &self,
         pool: &Pool,
-        (shard, address): (u32, AddressIndex),
+        address: AddressIndex,
         (wish, scope): (Wish, Scope),
         random: &mut Random,
     ) -> Option<External> {
-        let protocol = wish.protocol;
-        let plenty = pool.taken_of(address, protocol) * 2 < pool.ports_of(address);
-        let new = |overlap: &mut Self, random: &mut Random| {
-            let external = pool.take(address, super::allocation::ALL_PORTS, wish, random)?;
-            overlap.add_port(protocol, external);
-            pool.set_slot(protocol, external, (shard << INDEX_BITS | SHARED) + 1);
-            Some(external)
-        };
-        if plenty {
-            return new(self, random).or_else(|| self.reuse(protocol, address, scope, usize::MAX, random));
-        }
-        self.reuse(protocol, address, scope, TRIES, random)
-            .or_else(|| new(self, random))
-            .or_else(|| self.reuse(protocol, address, scope, usize::MAX, random))
+        let Wish { protocol, .. } = wish;
+        let mut part = self.part(scope);
+        let mut words = 0;
+        let external = pool.choose(address, super::allocation::ALL_PORTS, wish, random, |word, allowed| {
+            words += 1;
+            let place = Word { protocol, address, scope, number: word };
+            // What is taken in the pool itself is a static mapping's.
+            let free = allowed & !pool.taken_word(protocol, address, word);
+            if words > MOST_WORDS { None } else { part.take_bit(place, free) }
+        })?;
+        pool.share(protocol, external);
+        Some(external)
     }
 
-    fn reuse(
-        &self,
-        protocol: Protocol,
-        address: AddressIndex,
-        scope: Scope,
-        tries: usize,
-        random: &mut Random,
-    ) -> Option<External> {
-        let ports = self.ports.get(&(protocol, address))?;
-        let towards = self.towards.get(&(protocol, address, scope)).copied().unwrap_or(0);
-        if towards >= ports.len() {
-            return None;
-        }
-        let start = random.below(u32::try_from(ports.len()).ok()?) as usize;
-        let candidates =
-            (0..ports.len().min(tries)).map(|offset| External { address, port: ports[(start + offset) % ports.len()] });
-        candidates.into_iter().find(|external| !self.mappings.contains_key(&(protocol, *external, scope)))
+    /// Notes whose a port is that [`Overlap::take`] gave.
+    pub(crate) fn insert(&self, claim: Claim, slot: u32) {
+        self.part(claim.scope).owners.insert(claim, slot);
     }
 
-    /// Notes a mapping on a port that [`Overlap::take`] gave.
-    pub(crate) fn insert(&mut self, protocol: Protocol, external: External, scope: Scope, mapping: u32) {
-        self.mappings.insert((protocol, external, scope), mapping);
-        *self.towards.entry((protocol, external.address, scope)).or_default() += 1;
-        if let Some((uses, _)) = self.uses.get_mut(&(protocol, external)) {
-            *uses += 1;
-        }
+    /// Notes that a port is nobody's any more. It stays taken.
+    pub(crate) fn remove(&self, claim: &Claim) {
+        self.part(claim.scope).owners.remove(claim);
     }
 
-    /// Forgets a mapping, and gives the port back to the pool if it was the last one.
-    pub(crate) fn remove(&mut self, pool: &Pool, protocol: Protocol, external: External, scope: Scope) {
-        self.mappings.remove(&(protocol, external, scope));
-        let destination = (protocol, external.address, scope);
-        if let Some(towards) = self.towards.get_mut(&destination) {
-            *towards -= 1;
-            if *towards == 0 {
-                self.towards.remove(&destination);
-            }
-        }
-        let Some((uses, place)) = self.uses.get_mut(&(protocol, external)) else { return };
-        *uses -= 1;
-        if *uses == 0 {
-            let place = *place;
-            self.uses.remove(&(protocol, external));
-            self.remove_port(protocol, external, place);
-            pool.set_slot(protocol, external, 0);
-            pool.release(protocol, external);
-        }
+    /// Gives a port back.
+    pub(crate) fn release(&self, pool: &Pool, claim: &Claim) {
+        let Claim { protocol, external: External { address, port }, scope } = *claim;
+        self.part(scope).release_bit(Word { protocol, address, scope, number: port / 64 }, 1 << (port % 64));
+        pool.unshare(protocol, claim.external);
     }
 
-    fn add_port(&mut self, protocol: Protocol, external: External) {
-        let ports = self.ports.entry((protocol, external.address)).or_default();
-        self.uses.insert((protocol, external), (0, ports.len()));
-        ports.push(external.port);
-    }
-
-    fn remove_port(&mut self, protocol: Protocol, external: External, place: usize) {
-        let Some(ports) = self.ports.get_mut(&(protocol, external.address)) else { return };
-        ports.swap_remove(place);
-        if let Some(&moved) = ports.get(place)
-            && let Some((_, its_place)) = self.uses.get_mut(&(protocol, External { port: moved, ..external }))
-        {
-            *its_place = place;
-        }
+    fn part(&self, scope: Scope) -> MutexGuard<'_, Part> {
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
+        let number = self.hasher.hash_one(scope) as usize % PARTS;
+        self.parts[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn map<K: Eq + Hash, V>(keys: &Keys) -> Map<K, V> {
-    HashMap::with_hasher(keys.state())
+impl Part {
+    /// Takes the lowest port of a word that is not taken and is in `allowed`.
+    fn take_bit(&mut self, word: Word, allowed: u64) -> Option<u16> {
+        let taken = self.taken.get(&word).copied().unwrap_or(0);
+        let (bit, port) = lowest(!taken & allowed)?;
+        self.taken.insert(word, taken | bit);
+        Some(port)
+    }
+
+    fn release_bit(&mut self, word: Word, bit: u64) {
+        if let Entry::Occupied(mut taken) = self.taken.entry(word) {
+            *taken.get_mut() &= !bit;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
 }

@@ -19,6 +19,8 @@ const WORDS: usize = 1024;
 const PORTS: usize = 65_536;
 /// Blocks of the smallest size, 16 ports, on an address.
 const MOST_BLOCKS: usize = PORTS / 16;
+/// Set in the slot of a port that several mappings share; how many they are is in the other bits.
+pub(crate) const SHARED: u32 = 1 << 31;
 const EVEN: u64 = 0x5555_5555_5555_5555;
 
 /// A pool address by its place in the pool.
@@ -51,9 +53,15 @@ struct PoolAddress {
     address: Ipv4Addr,
     /// Ranges of ports that are ours, ascending and disjoint.
     ports: Vec<(u16, u16)>,
+    /// How many ports these are.
+    width: u32,
     protocols: [PortTable; Protocol::ALL.len()],
     /// Blocks that a subscriber has, by their number.
     blocks: Vec<AtomicU64>,
+    /// How many these are.
+    blocks_taken: AtomicU32,
+    /// Mappings of shared ports.
+    shared: AtomicU32,
 }
 
 /// The ports of one address and protocol. The memory is zero pages of the system until it is used.
@@ -86,6 +94,9 @@ impl Pool {
         for (bits, first_port, last_port) in all {
             pool.add(bits, (first_port, last_port));
         }
+        for entry in &mut pool.addresses {
+            entry.width = entry.ports.iter().map(|&(first, last)| u32::from(last - first) + 1).sum();
+        }
         pool
     }
 
@@ -99,8 +110,15 @@ impl Pool {
                     _ => self.runs.push(Run { first: bits, last: bits, index }),
                 }
                 let address = Ipv4Addr::from_bits(bits);
-                let blocks = AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default();
-                self.addresses.push(PoolAddress { address, ports: vec![ports], protocols: Default::default(), blocks });
+                self.addresses.push(PoolAddress {
+                    address,
+                    ports: vec![ports],
+                    width: 0,
+                    protocols: Default::default(),
+                    blocks: AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default(),
+                    blocks_taken: AtomicU32::new(0),
+                    shared: AtomicU32::new(0),
+                });
             }
         }
     }
@@ -150,8 +168,24 @@ impl Pool {
         wish: Wish,
         random: &mut Random,
     ) -> Option<External> {
-        let entry = &self.addresses[usize::from(address)];
-        let table = &entry.protocols[wish.protocol as usize];
+        let table = self.table(wish.protocol, address);
+        if table.count.load(Ordering::Relaxed) >= self.addresses[usize::from(address)].width {
+            return None;
+        }
+        self.choose(address, window, wish, random, |word, allowed| table.take_bit(word, allowed))
+    }
+
+    /// Chooses a port as [`Pool::take`] does, where `take` takes one of 64 ports: it is given the number of their word and
+    /// the bits of those that may be taken, and returns the port's place among them.
+    pub(crate) fn choose(
+        &self,
+        address: AddressIndex,
+        window: (u16, u16),
+        wish: Wish,
+        random: &mut Random,
+        mut take: impl FnMut(u16, u64) -> Option<u16>,
+    ) -> Option<External> {
+        let ports = &self.addresses[usize::from(address)].ports;
         let parity = if wish.like.is_multiple_of(2) { EVEN } else { !EVEN };
         // ICMP identifiers have neither class nor parity.
         let (class, parity) = match wish.protocol {
@@ -162,29 +196,75 @@ impl Pool {
         let preferences = [(class, parity), (class, u64::MAX), (Class::Any, u64::MAX)];
         preferences
             .into_iter()
-            .find_map(|(class, parity)| table.take(&entry.ports, (window, class), parity, random))
+            .find_map(|(class, parity)| choose(ports, (window, class), parity, random, &mut take))
             .map(|port| External { address, port })
     }
 
-    /// Takes a block of `size` ports, all of which are ours: a random one, or the next that is free. Returns its first port.
-    pub(crate) fn take_block(&self, address: AddressIndex, size: u16, random: &mut Random) -> Option<u16> {
+    /// Takes a block of `size` ports: a random one or the next that is free, whole and of the class wished for; else one
+    /// that is whole; else one of which only a part is ours. One in which static mappings have all is none. Returns its
+    /// first port.
+    pub(crate) fn take_block(&self, address: AddressIndex, size: u16, wish: Wish, random: &mut Random) -> Option<u16> {
         let entry = &self.addresses[usize::from(address)];
         let count = u32::try_from(PORTS).unwrap_or(0) / u32::from(size);
         let start = random.below(count);
-        (0..count).find_map(|offset| {
-            let number = u16::try_from((start + offset) % count).ok()?;
-            let (first, last) = (number * size, number * size + (size - 1));
-            let ours = entry.ports.iter().any(|range| range.0 <= first && last <= range.1);
-            let (word, bit) = (&entry.blocks[usize::from(number / 64)], 1 << (number % 64));
-            (ours && word.fetch_or(bit, Ordering::AcqRel) & bit == 0).then_some(first)
+        let class = if wish.protocol == Protocol::Icmp { Class::Any } else { Class::of(wish.like) };
+        [(true, class), (true, Class::Any), (false, Class::Any)].into_iter().find_map(|(whole, class)| {
+            (0..count).find_map(|offset| {
+                let number = u16::try_from((start + offset) % count).ok()?;
+                let block = (number * size, number * size + (size - 1));
+                (entry.offers(block, (whole, class), wish.protocol) && entry.take_block(number)).then_some(block.0)
+            })
         })
     }
 
     /// Gives a block back.
     pub(crate) fn release_block(&self, address: AddressIndex, first_port: u16, size: u16) {
         let number = first_port / size;
-        let word = &self.addresses[usize::from(address)].blocks[usize::from(number / 64)];
-        word.fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
+        let entry = &self.addresses[usize::from(address)];
+        entry.blocks[usize::from(number / 64)].fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
+        entry.blocks_taken.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The first and the last port of a block that are ours.
+    pub(crate) fn ours_of_block(&self, address: AddressIndex, block: (u16, u16)) -> (u16, u16) {
+        let mut ours = self.addresses[usize::from(address)].ports.iter().filter_map(|range| overlap(*range, block));
+        let Some((first, last)) = ours.next() else { return block };
+        (first, ours.next_back().map_or(last, |(_, last)| last))
+    }
+
+    /// How much of an address is in use, for comparison with others.
+    pub(crate) fn load(&self, address: AddressIndex) -> u32 {
+        let entry = &self.addresses[usize::from(address)];
+        let blocks = entry.blocks_taken.load(Ordering::Relaxed);
+        if blocks > 0 {
+            return blocks;
+        }
+        let taken = entry.protocols.iter().map(|table| table.count.load(Ordering::Relaxed)).sum();
+        entry.shared.load(Ordering::Relaxed).max(taken)
+    }
+
+    /// The bits of 64 ports that are taken.
+    pub(crate) fn taken_word(&self, protocol: Protocol, address: AddressIndex, word: u16) -> u64 {
+        self.table(protocol, address).taken[usize::from(word)].load(Ordering::Relaxed)
+    }
+
+    /// Counts one more mapping that shares a port. The port is not taken for that.
+    pub(crate) fn share(&self, protocol: Protocol, external: External) {
+        let table = self.table(protocol, external.address);
+        let slot = &table.slots[usize::from(external.port)];
+        let before = slot.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |slot| Some((slot | SHARED) + 1));
+        table.count.fetch_add((before == Ok(0)).into(), Ordering::Relaxed);
+        self.addresses[usize::from(external.address)].shared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one mapping less that shares a port.
+    pub(crate) fn unshare(&self, protocol: Protocol, external: External) {
+        let table = self.table(protocol, external.address);
+        let slot = &table.slots[usize::from(external.port)];
+        let less = |slot: u32| Some(slot - 1).filter(|slot| *slot != SHARED).or(Some(0));
+        let before = slot.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
+        table.count.fetch_sub((before == Ok(SHARED | 1)).into(), Ordering::Relaxed);
+        self.addresses[usize::from(external.address)].shared.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes this very port, unless it is taken.
@@ -204,16 +284,6 @@ impl Pool {
         table.count.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Ports of one address that are taken.
-    pub(crate) fn taken_of(&self, address: AddressIndex, protocol: Protocol) -> u32 {
-        self.table(protocol, address).count.load(Ordering::Relaxed)
-    }
-
-    /// Ports of one address that are ours.
-    pub(crate) fn ports_of(&self, address: AddressIndex) -> u32 {
-        self.addresses[usize::from(address)].ports.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
-    }
-
     /// Ports taken, of all addresses, by protocol; ports that rest after use count as taken.
     pub(crate) fn taken(&self, protocol: Protocol) -> u64 {
         let count = |entry: &PoolAddress| u64::from(entry.protocols[protocol as usize].count.load(Ordering::Relaxed));
@@ -222,8 +292,7 @@ impl Pool {
 
     /// Ports that are ours, of all addresses, for each protocol.
     pub(crate) fn ports(&self) -> u64 {
-        let width = |&(first, last): &(u16, u16)| u64::from(last - first) + 1;
-        self.addresses.iter().flat_map(|entry| entry.ports.iter()).map(width).sum()
+        self.addresses.iter().map(|entry| u64::from(entry.width)).sum()
     }
 
     #[inline]
@@ -242,74 +311,87 @@ impl Default for PortTable {
     }
 }
 
-impl PortTable {
-    fn take(
-        &self,
-        ranges: &[(u16, u16)],
-        (window, class): ((u16, u16), Class),
-        parity: u64,
-        random: &mut Random,
-    ) -> Option<u16> {
-        let ranges = || ranges.iter().filter_map(|range| class.within(overlap(*range, window)?));
-        let total: u32 = ranges().map(|(first, last)| u32::from(last - first) + 1).sum();
-        if total == 0 || self.count.load(Ordering::Relaxed) >= u32::try_from(PORTS).unwrap_or(u32::MAX) {
-            return None;
-        }
-        // A random port of them all, then the next free one after it, as in RFC 6056 §3.3.1.
-        let mut offset = random.below(total);
-        let mut start = None;
-        for (index, (first, last)) in ranges().enumerate() {
-            let width = u32::from(last - first) + 1;
-            if offset < width {
-                start = Some((index, first + u16::try_from(offset).unwrap_or(0)));
-                break;
-            }
-            offset -= width;
-        }
-        let (index, port) = start?;
-        let (first, last) = ranges().nth(index)?;
-        self.take_between(port, last, parity)
-            .or_else(|| {
-                ranges()
-                    .cycle()
-                    .skip(index + 1)
-                    .take(ranges().count() - 1)
-                    .find_map(|(first, last)| self.take_between(first, last, parity))
-            })
-            .or_else(|| if port > first { self.take_between(first, port - 1, parity) } else { None })
+impl PoolAddress {
+    /// Whether a block is whole (or not wholly foreign), of a class, and has a port of this protocol that is free.
+    fn offers(&self, block: (u16, u16), (whole, class): (bool, Class), protocol: Protocol) -> bool {
+        let ours = || self.ports.iter().filter_map(|range| class.within(overlap(*range, block)?));
+        let width = |(first, last): (u16, u16)| u32::from(last - first) + 1;
+        let taken = &self.protocols[protocol as usize].taken;
+        (!whole || ours().map(width).sum::<u32>() == width(block))
+            && ours().flat_map(words).any(|(word, bits)| !taken[usize::from(word)].load(Ordering::Relaxed) & bits != 0)
     }
 
-    /// Takes the first free port of `first..=last` whose bit is in `parity`.
-    fn take_between(&self, first: u16, last: u16, parity: u64) -> Option<u16> {
-        for word in first / 64..=last / 64 {
-            let mut allowed = parity;
-            if word == first / 64 {
-                allowed &= u64::MAX << (first % 64);
-            }
-            if word == last / 64 {
-                allowed &= u64::MAX >> (63 - last % 64);
-            }
-            if let Some(bit) = take_bit(&self.taken[usize::from(word)], allowed) {
-                self.count.fetch_add(1, Ordering::Relaxed);
-                return Some(word * 64 + bit);
-            }
-        }
-        None
+    fn take_block(&self, number: u16) -> bool {
+        let bit = 1 << (number % 64);
+        let taken = self.blocks[usize::from(number / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
+        self.blocks_taken.fetch_add(taken.into(), Ordering::Relaxed);
+        taken
     }
 }
 
-/// Sets the lowest clear bit that is in `allowed`, whatever other shards do meanwhile.
-fn take_bit(word: &AtomicU64, allowed: u64) -> Option<u16> {
-    loop {
-        let free = !word.load(Ordering::Relaxed) & allowed;
-        if free == 0 {
-            return None;
-        }
-        let lowest = free & free.wrapping_neg();
-        if word.fetch_or(lowest, Ordering::AcqRel) & lowest == 0 {
-            return u16::try_from(lowest.trailing_zeros()).ok();
+impl PortTable {
+    /// Takes the lowest port of a word that is free and in `allowed`, whatever other shards do meanwhile.
+    fn take_bit(&self, word: u16, allowed: u64) -> Option<u16> {
+        let taken = &self.taken[usize::from(word)];
+        loop {
+            let (bit, port) = lowest(!taken.load(Ordering::Relaxed) & allowed)?;
+            if taken.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                return Some(port);
+            }
         }
     }
+}
+
+/// A random port of all that are in these ranges, `window` and `class`, or the next after it that can be taken, as in
+/// RFC 6056 §3.3.1.
+fn choose(
+    ranges: &[(u16, u16)],
+    (window, class): ((u16, u16), Class),
+    parity: u64,
+    random: &mut Random,
+    take: &mut impl FnMut(u16, u64) -> Option<u16>,
+) -> Option<u16> {
+    let ranges = || ranges.iter().filter_map(|range| class.within(overlap(*range, window)?));
+    let total: u32 = ranges().map(|(first, last)| u32::from(last - first) + 1).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut offset = random.below(total);
+    let mut start = None;
+    for (index, (first, last)) in ranges().enumerate() {
+        let width = u32::from(last - first) + 1;
+        if offset < width {
+            start = Some((index, first + u16::try_from(offset).unwrap_or(0)));
+            break;
+        }
+        offset -= width;
+    }
+    let (index, port) = start?;
+    let (first, last) = ranges().nth(index)?;
+    let mut between =
+        |first, last| words((first, last)).find_map(|(word, bits)| Some(word * 64 + take(word, bits & parity)?));
+    between(port, last)
+        .or_else(|| {
+            let others = ranges().cycle().skip(index + 1).take(ranges().count() - 1);
+            others.into_iter().find_map(|(first, last)| between(first, last))
+        })
+        .or_else(|| if port > first { between(first, port - 1) } else { None })
+}
+
+/// The words that a range of ports is in, and its bits in each.
+fn words((first, last): (u16, u16)) -> impl Iterator<Item = (u16, u64)> {
+    (first / 64..=last / 64).map(move |word| {
+        let from = if word == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
+        let to = if word == last / 64 { u64::MAX >> (63 - last % 64) } else { u64::MAX };
+        (word, from & to)
+    })
+}
+
+/// The lowest bit that is set, alone, and its place.
+pub(super) fn lowest(bits: u64) -> Option<(u64, u16)> {
+    let bit = bits & bits.wrapping_neg();
+    if bit == 0 { None } else { Some((bit, u16::try_from(bit.trailing_zeros()).ok()?)) }
 }
 
 #[derive(Clone, Copy)]

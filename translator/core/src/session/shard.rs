@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashTable};
 
 use super::allocation::{Allocation, Blocks, Resting};
 use super::entry::{Mapping, MappingKind, Session, Subscriber};
-use super::overlap::{EVERYWHERE, Overlap, SHARED, Scope};
+use super::overlap::{EVERYWHERE, Overlap, Scope};
 use super::pool::{External, Pool};
 use super::slab::Slab;
 use super::stored_syn::StoredSyns;
@@ -94,6 +94,7 @@ pub(crate) struct Context<'c> {
     pub(crate) allocation: &'c Allocation,
     pub(crate) totals: &'c Totals,
     pub(crate) stored_syns: &'c StoredSyns,
+    pub(crate) overlap: &'c Overlap,
     pub(crate) now: Timestamp,
     pub(crate) tick: Tick,
     pub(crate) events: &'c mut EventBuffer,
@@ -156,7 +157,6 @@ pub(crate) struct Shard {
     /// Ports that rest before they are free again, oldest first (RFC 6888 REQ-8).
     pub(super) resting: VecDeque<Resting>,
     pub(super) blocks: Blocks,
-    pub(super) overlap: Overlap,
     pub(super) random: Random,
 }
 
@@ -201,7 +201,6 @@ impl Shard {
         Self {
             number,
             peers: HashMap::with_hasher(keys.0.clone()),
-            keys: keys.clone(),
             mappings: Slab::new(),
             by_internal: HashTable::new(),
             sessions: Slab::new(),
@@ -211,8 +210,8 @@ impl Shard {
             wheel: Wheel::new(),
             resting: VecDeque::new(),
             blocks: Blocks::new(keys.0.clone()),
-            overlap: Overlap::new(&keys),
             random: Random::new(seed, u64::from(number) + 1),
+            keys,
         }
     }
 
@@ -356,15 +355,16 @@ impl Shard {
     /// port may have changed hands.
     #[inline]
     fn owner(&self, mapping: u32, protocol: Protocol, external: External, remote: Scope) -> Option<u32> {
-        if mapping == SHARED {
-            return self.overlap.mapping(protocol, external, remote);
-        }
         if mapping >= self.mappings.end() {
             return None;
         }
         let entry = &self.mappings[mapping];
-        let same = entry.kind != MappingKind::Free && entry.external == external && entry.protocol == protocol;
-        same.then_some(mapping)
+        let alive = match entry.kind {
+            MappingKind::Free => false,
+            MappingKind::Overlapping => entry.scope == remote,
+            MappingKind::Dynamic | MappingKind::Static => true,
+        };
+        (alive && entry.external == external && entry.protocol == protocol).then_some(mapping)
     }
 
     #[inline]

@@ -227,8 +227,12 @@ fn one_port_serves_different_destinations_where_policy_says_so() {
     let stranger = packet4(SERVER, POOL, udp(53, 2000));
     assert_eq!(lab.send(&stranger).verdict, Verdict::Refused(DropReason::NoMapping));
     lab.pass_time(5 * MINUTE + SECOND);
-    assert_eq!((lab.mappings(), lab.translator.usage().pool_ports_taken), (0, [0; 3]));
+    assert_eq!((lab.mappings(), lab.translator.usage().pool_ports_taken), (0, [0, 10, 0]));
+    let early = lab.send(&packet6(host(99, 1), six(servers[0]), udp(5000, 53)));
+    assert_eq!(early.verdict, Verdict::Refused(DropReason::PoolExhausted), "ports rest towards their destination");
     lab.pass(&packet6(CLIENT, six(SERVER), udp(5000, 53)));
+    lab.pass_time(8 * MINUTE);
+    assert_eq!(lab.translator.usage().pool_ports_taken, [0; 3]);
 }
 
 #[test]

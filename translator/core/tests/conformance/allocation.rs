@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nat64_core::policy::{MappingBehavior, PoolRange, Pooling};
-use nat64_core::{DropReason, Protocol};
+use nat64_core::policy::{MappingBehavior, PoolRange, Pooling, PortAssignment, PortBlocks, StaticMapping};
+use nat64_core::{DropReason, Policy, Protocol, Verdict};
 
 use crate::lab::*;
 use crate::wire::{Icmp, V4, V6};
@@ -178,6 +178,94 @@ fn a_port_is_shared_only_where_policy_asks_and_then_towards_different_destinatio
         let sent = V6::udp((host(number), 4001), (six(STRANGER), 80), b"x");
         assert!(seen.insert(lab.pass6(&sent).ports().0), "host {number}");
     }
+}
+
+#[test]
+fn what_one_host_sends_to_one_destination_takes_nothing_from_others_elsewhere() {
+    let pool = PoolRange { first_port: 2000, last_port: 2999, ..PoolRange::address(POOL) };
+    let mut lab = Lab::with(|policy| {
+        policy.pool = vec![pool];
+        policy.mapping = MappingBehavior::AddressAndPortDependent;
+    });
+    let mut live = HashSet::new();
+    for number in 0..40 {
+        // Each host fills the pool towards a destination of its own.
+        for port in 0..1000 {
+            let sent = V6::udp((host(number), 4000 + port), (six(SERVER), 80 + number), b"x");
+            let external = lab.pass6(&sent).ports().0;
+            assert!(live.insert((external, 80 + number)), "a live tuple is never used twice");
+        }
+        let late = V6::udp((host(number), 9999), (six(SERVER), 80 + number), b"x");
+        lab.send6(&late).error6(DropReason::PoolExhausted);
+    }
+    assert_eq!(lab.mappings().len(), 40_000);
+}
+
+#[test]
+fn one_address_carries_over_60_000_sessions_to_each_of_several_destinations() {
+    let mut lab = Lab::with(|policy| policy.mapping = MappingBehavior::AddressAndPortDependent);
+    for destination in [SERVER, STRANGER, ROUTER4] {
+        for number in 0..63_000_u16 {
+            let sent = V6::tcp((host(number / 500), 1024 + number % 500), (six(destination), 443), SYN, b"");
+            let outcome = lab.send6(&sent);
+            assert!(matches!(outcome.verdict, Verdict::Translated(_)), "{number} to {destination}: {outcome:?}");
+        }
+    }
+    assert_eq!(lab.translator.usage().sessions[0], 189_000);
+}
+
+/// Lets hosts take turns in opening mappings, and returns how many there are before the first one is refused.
+fn first_refusal(change: impl FnOnce(&mut Policy), hosts: u16) -> (u32, u64) {
+    let mut lab = Lab::with(change);
+    for port in 2000..60_000 {
+        for number in 0..hosts {
+            let verdict = lab.send6(&packet(Protocol::Udp, host(number), port)).verdict;
+            if verdict == Verdict::Refused(DropReason::PoolExhausted) {
+                return (lab.translator.usage().mappings[1], lab.translator.usage().pool_ports);
+            }
+            assert!(matches!(verdict, Verdict::Translated(_)), "{verdict:?}");
+        }
+    }
+    panic!("never refused")
+}
+
+#[test]
+fn a_pool_is_used_to_95_percent_before_the_first_refusal_however_ports_are_assigned() {
+    let pool = |addresses| PoolRange { first_port: 1024, last_port: 5119, ..pool_of(addresses) };
+    let blocks = |size, per_subscriber| PortAssignment::Blocks(PortBlocks { size, per_subscriber });
+    let sources = "2001:db8:3::/56".parse().unwrap();
+    let shapes: [(u8, u16, PortAssignment); 6] = [
+        (1, 50, PortAssignment::Single),
+        (16, 640, PortAssignment::Single),
+        (1, 64, blocks(64, 4)),
+        (16, 512, blocks(64, 8)),
+        (16, 1024, blocks(64, 1)),
+        (4, 256, PortAssignment::Deterministic(sources)),
+    ];
+    for (addresses, hosts, assignment) in shapes {
+        let (mapped, ports) = first_refusal(
+            |policy| {
+                policy.pool = vec![pool(addresses)];
+                policy.port_assignment = assignment;
+                policy.subscriber_length = 64;
+            },
+            hosts,
+        );
+        let percent = u64::from(mapped) * 100 / ports;
+        assert!(percent >= 95, "{assignment:?}, {addresses} addresses, {hosts} hosts: {percent} %");
+    }
+}
+
+#[test]
+fn static_mappings_take_nothing_from_a_subscriber_s_blocks_but_their_ports() {
+    let fixed = |port| StaticMapping { protocol: Protocol::Udp, internal: (OTHER, port), external: (POOL, port) };
+    let mut lab = Lab::with(|policy| {
+        policy.pool = vec![PoolRange { first_port: 1024, last_port: 1055, ..PoolRange::address(POOL) }];
+        policy.port_assignment = PortAssignment::Blocks(PortBlocks { size: 16, per_subscriber: 1 });
+        policy.static_mappings = (1024..1040).map(fixed).collect();
+    });
+    let given: HashSet<_> = (0..16).map(|port| open(&mut lab, Protocol::Udp, CLIENT, 5000 + port).1).collect();
+    assert_eq!(given, (1040..1056).collect());
 }
 
 #[test]

@@ -6,6 +6,7 @@ fn pool(first: [u8; 4], last: [u8; 4], ports: (u16, u16)) -> Pool {
 
 const UDP: Protocol = Protocol::Udp;
 const ALL: (u16, u16) = (0, u16::MAX);
+const WISH: Wish = Wish { protocol: UDP, like: 5000 };
 
 #[test]
 fn addresses_are_found_by_value_across_runs() {
@@ -85,14 +86,45 @@ fn ports_are_not_given_out_in_order() {
 }
 
 #[test]
-fn blocks_lie_wholly_inside_our_ports_and_are_given_out_once() {
+fn whole_blocks_are_given_out_once_and_then_what_is_left_at_the_edges() {
     let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1000, 1999));
     let mut random = Random::new(6, 0);
-    let mut blocks: Vec<u16> = std::iter::from_fn(|| pool.take_block(0, 128, &mut random)).collect();
-    blocks.sort_unstable();
-    assert_eq!(blocks, [1024, 1152, 1280, 1408, 1536, 1664, 1792]);
+    let mut whole: Vec<u16> = (0..7).map(|_| pool.take_block(0, 128, WISH, &mut random).unwrap()).collect();
+    whole.sort_unstable();
+    assert_eq!(whole, [1024, 1152, 1280, 1408, 1536, 1664, 1792]);
+    let mut rest: Vec<u16> = std::iter::from_fn(|| pool.take_block(0, 128, WISH, &mut random)).collect();
+    rest.sort_unstable();
+    assert_eq!(rest, [896, 1920]);
+    assert_eq!(pool.ours_of_block(0, (896, 1023)), (1000, 1023));
+    assert_eq!(pool.ours_of_block(0, (1920, 2047)), (1920, 1999));
     pool.release_block(0, 1280, 128);
-    assert_eq!(pool.take_block(0, 128, &mut random), Some(1280));
+    assert_eq!(pool.take_block(0, 128, WISH, &mut random), Some(1280));
+}
+
+#[test]
+fn a_block_is_of_the_class_that_is_wished_for() {
+    let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (0, 65_535));
+    let mut random = Random::new(7, 0);
+    for (like, blocks) in [(53, 16), (5000, 16)] {
+        for _ in 0..blocks {
+            let first = pool.take_block(0, 64, Wish { protocol: UDP, like }, &mut random).unwrap();
+            assert_eq!(first < 1024, like < 1024, "{like} became {first}");
+        }
+    }
+    assert!(pool.take_block(0, 64, Wish { protocol: UDP, like: 53 }, &mut random).unwrap() >= 1024);
+}
+
+#[test]
+fn a_block_whose_ports_are_all_static_is_left_alone() {
+    let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (1024, 1055));
+    let mut random = Random::new(8, 0);
+    for port in 1024..1040 {
+        assert!(pool.take_exactly(UDP, External { address: 0, port }));
+    }
+    assert_eq!(pool.take_block(0, 16, WISH, &mut random), Some(1040));
+    assert_eq!(pool.take_block(0, 16, WISH, &mut random), None);
+    let tcp = Wish { protocol: Protocol::Tcp, like: 5000 };
+    assert_eq!(pool.take_block(0, 16, tcp, &mut random), Some(1024), "other protocols have ports there");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nat64_core::event::EventKind;
 use nat64_core::policy::{MappingBehavior, Pooling, PortAssignment, PortBlocks};
 use nat64_core::{DropReason, Policy, Protocol};
 
-use super::state::{End4, SessionKey, State, subscriber};
+use super::state::{End4, RestingKey, SessionKey, State, subscriber};
 
 impl State {
     /// The port that the implementation has chosen for a new mapping, checked; or why there is none.
@@ -19,11 +19,8 @@ impl State {
     ) -> Result<End4, DropReason> {
         let (protocol, (host, like), _) = key;
         let usable = self.usable(policy, key)?;
-        let shared = policy.mapping == MappingBehavior::AddressAndPortDependent;
         let Some(chosen) = learned else {
-            // A part of the implementation does not reuse ports that another part has opened.
-            let fresh = usable.iter().any(|end| !self.in_use(protocol, *end));
-            assert!(if shared { !fresh } else { usable.is_empty() }, "nothing was chosen for {key:?} from {usable:?}");
+            assert!(usable.is_empty(), "nothing was chosen for {key:?} from {usable:?}");
             return Err(DropReason::PoolExhausted);
         };
         assert!(usable.contains(&chosen), "{chosen:?} must not be chosen for {key:?}");
@@ -34,9 +31,7 @@ impl State {
         let among = || usable.iter().filter(|end| end.0 == chosen.0 && block_of(policy, **end) == block);
         let same_class = |port: u16| protocol == Protocol::Icmp || (port < 1024) == (like < 1024);
         let same_parity = |port: u16| protocol != Protocol::Udp || port % 2 == like % 2;
-        if shared {
-            // A port that serves several destinations is one that others have chosen.
-        } else if !same_class(chosen.1) {
+        if !same_class(chosen.1) {
             assert!(!among().any(|end| same_class(end.1)), "{chosen:?} is of another class than {key:?}");
         } else if !same_parity(chosen.1) {
             let better = among().any(|end| same_class(end.1) && same_parity(end.1));
@@ -51,13 +46,14 @@ impl State {
         let PortAssignment::Blocks(blocks) = policy.port_assignment else { return };
         let used: Vec<_> =
             self.mappings.values().filter(|mapping| !mapping.fixed).map(|mapping| mapping.external).collect();
-        let used: Vec<_> = used.into_iter().chain(self.resting.keys().map(|(_, end)| *end)).collect();
+        let used: Vec<_> = used.into_iter().chain(self.resting.keys().map(|(_, end, _)| *end)).collect();
         let idle = |block: &End4| !used.iter().any(|end| block_of(policy, *end) == Some(*block));
         let released: Vec<_> = self.blocks.iter().filter(|(block, _)| idle(block)).map(|(b, of)| (*b, *of)).collect();
         for (block, of) in released {
             self.blocks.remove(&block);
-            let kind = EventKind::BlockReleased { last_port: block.1 + (blocks.size - 1) };
-            self.notes.push((kind, Protocol::Tcp, (prefix_address(policy, of), 0), block, None));
+            let (first, last_port) = ours_of_block(policy, blocks, block);
+            let kind = EventKind::BlockReleased { last_port };
+            self.notes.push((kind, Protocol::Tcp, (prefix_address(policy, of), 0), (block.0, first), None));
         }
     }
 
@@ -66,8 +62,9 @@ impl State {
         let block = block_of(policy, chosen).unwrap();
         let of = subscriber(policy, host);
         if self.blocks.insert(block, of).is_none() {
-            let kind = EventKind::BlockAllocated { last_port: block.1 + (blocks.size - 1) };
-            self.notes.push((kind, Protocol::Tcp, (prefix_address(policy, of), 0), block, None));
+            let (first, last_port) = ours_of_block(policy, blocks, block);
+            let kind = EventKind::BlockAllocated { last_port };
+            self.notes.push((kind, Protocol::Tcp, (prefix_address(policy, of), 0), (block.0, first), None));
         }
     }
 
@@ -87,48 +84,50 @@ impl State {
                 ends.retain(|end| end.0 == paired);
             }
         }
-        if let PortAssignment::Blocks(blocks) = policy.port_assignment {
-            self.retain_own_blocks(policy, blocks, host, &mut ends);
-        }
         let shared = policy.mapping == MappingBehavior::AddressAndPortDependent;
+        let rests = |key: &RestingKey| key.0 == protocol && (!shared || key.2.is_none_or(|scope| scope == remote));
         let taken: Vec<End4> = self
             .mappings
             .iter()
             .filter(|(key, _)| key.0 == protocol && (!shared || key.2.is_none_or(|scope| scope == remote)))
             .map(|(_, mapping)| mapping.external)
-            .chain(self.resting.keys().filter(|(resting, _)| *resting == protocol).map(|(_, end)| *end))
+            .chain(self.resting.keys().filter(|key| rests(key)).map(|(_, end, _)| *end))
             .collect();
         ends.retain(|end| !taken.contains(end));
+        if let PortAssignment::Blocks(blocks) = policy.port_assignment {
+            self.retain_own_blocks(policy, blocks, host, &mut ends);
+        }
         Ok(ends)
     }
 
-    /// Leaves ends in the subscriber's blocks, and in blocks that it may still get.
+    /// Leaves free ends in the subscriber's blocks; where there are none, those in blocks that it may get, of which whole
+    /// ones come first.
     fn retain_own_blocks(&self, policy: &Policy, blocks: PortBlocks, host: Ipv6Addr, ends: &mut Vec<End4>) {
         let of = subscriber(policy, host);
+        let owner = |end: &End4| self.blocks.get(&block_of(policy, *end).unwrap()).copied();
         let held = self.blocks.values().filter(|owner| **owner == of).count();
-        let may_have_another = held < usize::from(blocks.per_subscriber);
-        let whole = |end: Ipv4Addr, first: u16| {
-            let last = first + (blocks.size - 1);
-            policy.pool.iter().any(|range| range.has_port(end, first) && range.has_port(end, last))
+        let paired = self.paired_address(policy, host);
+        let own = |end: &End4| owner(end) == Some(of);
+        // With soft pooling, ends of other addresses come when the paired one has none.
+        let near = |end: &End4| paired.is_none_or(|paired| paired == end.0);
+        if held >= usize::from(blocks.per_subscriber) || ends.iter().any(|end| own(end) && near(end)) {
+            ends.retain(own);
+            return;
+        }
+        ends.retain(|end| owner(end).is_none_or(|owner| owner == of));
+        let whole = |end: &End4| {
+            let (first, last) = ours_of_block(policy, blocks, block_of(policy, *end).unwrap());
+            last - first == blocks.size - 1 && (first..=last).all(|port| is_ours(policy, (end.0, port)))
         };
-        ends.retain(|end| {
-            let block = block_of(policy, *end).unwrap();
-            match self.blocks.get(&block) {
-                Some(owner) => *owner == of,
-                None => may_have_another && whole(end.0, block.1),
-            }
-        });
+        let with_whole: Vec<Ipv4Addr> =
+            ends.iter().filter(|end| owner(end).is_none() && whole(end)).map(|end| end.0).collect();
+        ends.retain(|end| own(end) || whole(end) || !with_whole.contains(&end.0));
     }
 
     fn paired_address(&self, policy: &Policy, host: Ipv6Addr) -> Option<Ipv4Addr> {
         let of = subscriber(policy, host);
         let block = || self.blocks.iter().find(|(_, owner)| **owner == of).map(|(block, _)| block.0);
         self.paired.get(&of).copied().or_else(block)
-    }
-
-    fn in_use(&self, protocol: Protocol, end: End4) -> bool {
-        let mapped = self.mappings.iter().any(|(key, mapping)| key.0 == protocol && mapping.external == end);
-        mapped || self.resting.contains_key(&(protocol, end))
     }
 }
 
@@ -162,6 +161,16 @@ fn addresses(policy: &Policy, host: Ipv6Addr) -> Vec<Ipv4Addr> {
 fn block_of(policy: &Policy, end: End4) -> Option<End4> {
     let PortAssignment::Blocks(blocks) = policy.port_assignment else { return None };
     Some((end.0, end.1 / blocks.size * blocks.size))
+}
+
+fn is_ours(policy: &Policy, (address, port): End4) -> bool {
+    policy.pool.iter().any(|range| range.has_port(address, port))
+}
+
+/// The first and the last port of a block that are in the pool.
+fn ours_of_block(policy: &Policy, blocks: PortBlocks, (address, first): End4) -> (u16, u16) {
+    let ours = || (first..=first + (blocks.size - 1)).filter(|port| is_ours(policy, (address, *port)));
+    (ours().next().unwrap(), ours().next_back().unwrap())
 }
 
 fn prefix_address(policy: &Policy, subscriber: u128) -> Ipv6Addr {

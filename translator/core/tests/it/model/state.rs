@@ -82,6 +82,8 @@ pub(crate) type Note = (EventKind, Protocol, End6, End4, Option<End4>);
 
 /// What a mapping is found by; the remote end only where mapping depends on it.
 pub(crate) type MappingKey = (Protocol, End6, Option<End4>);
+/// A port that rests, towards one remote end only where mapping depends on it.
+pub(crate) type RestingKey = (Protocol, End4, Option<End4>);
 /// What a session is found by.
 pub(crate) type SessionKey = (Protocol, End6, End4);
 
@@ -100,7 +102,7 @@ pub(crate) struct State {
     pub(crate) mappings: BTreeMap<MappingKey, Mapping>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     /// Ports that may not be used yet, and until when.
-    pub(crate) resting: BTreeMap<(Protocol, End4), Timestamp>,
+    pub(crate) resting: BTreeMap<RestingKey, Timestamp>,
     /// SYNs by pool end and remote end.
     pub(crate) stored: BTreeMap<(End4, End4), (Timestamp, Vec<u8>)>,
     /// The pool address of each subscriber that has mappings.
@@ -289,10 +291,10 @@ impl State {
         }
         self.mappings.remove(&mapping_key);
         self.notes.push((EventKind::MappingRemoved, protocol, internal, external, None));
-        // RFC 6888 REQ-8: the port rests, unless TCP closed it or it only ever served one destination.
+        // RFC 6888 REQ-8: the port rests, unless TCP closed it.
         let rest = policy.timers.port_quarantine;
-        if session.state != TcpState::V6FinV4FinRcv && !rest.is_zero() && mapping_key.2.is_none() {
-            self.resting.insert((protocol, external), now + rest);
+        if session.state != TcpState::V6FinV4FinRcv && !rest.is_zero() {
+            self.resting.insert((protocol, external, mapping_key.2), now + rest);
         }
         let of = subscriber(policy, internal.0);
         if !self.mappings.keys().any(|key| subscriber(policy, key.1.0) == of) {
