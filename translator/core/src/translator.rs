@@ -47,7 +47,7 @@ impl Translator {
     pub fn new(policy: Policy, seed: u64) -> Result<Self, PolicyError> {
         policy.check()?;
         let mut random = Random::new(seed, 0);
-        let keys = Keys::new(random.next_u64());
+        let keys = Keys::new(&mut random);
         let shard = |number| CachePadded::new(Mutex::new(Shard::new(number, keys.clone(), seed)));
         let pool = Pool::new(&policy.pool);
         let translator = Self {

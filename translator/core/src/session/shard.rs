@@ -3,11 +3,11 @@
 //! A new packet is checked in full before a table is touched, so that what is refused leaves nothing behind.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::Hasher;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use foldhash::SharedSeed;
-use foldhash::quality::SeedableRandomState;
+use foldhash::quality::{FoldHasher, SeedableRandomState};
 use hashbrown::{HashMap, HashTable};
 
 use super::allocation::{Allocation, Blocks, Resting};
@@ -102,30 +102,29 @@ pub(crate) struct Context<'c> {
 
 /// Keyed hashes of what the tables are looked up by.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys(SeedableRandomState);
+pub(crate) struct Keys {
+    secret: u64,
+    shared: SharedSeed,
+}
 
 impl Keys {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(SeedableRandomState::with_seed(seed, SharedSeed::global_random()))
+    /// Hashes that depend on `random` alone, so that a history can be repeated.
+    pub(crate) fn new(random: &mut Random) -> Self {
+        Self { secret: random.next_u64(), shared: SharedSeed::from_u64(random.next_u64()) }
     }
 
     #[inline]
     pub(super) fn internal(&self, protocol: Protocol, address: Ipv6Addr, port: u16, scope: Scope) -> u64 {
-        let mut hasher = self.0.build_hasher();
+        let mut hasher = self.hasher();
         hasher.write_u128(address.to_bits());
         hasher.write_u64(u64::from(scope.0.to_bits()) << 32 | u64::from(scope.1) << 16 | u64::from(port));
         hasher.write_u8(protocol as u8);
         hasher.finish()
     }
 
-    /// The keyed state, for maps beside the tables.
-    pub(super) fn state(&self) -> SeedableRandomState {
-        self.0.clone()
-    }
-
     #[inline]
     pub(super) fn remote(&self, mapping: u32, address: Ipv4Addr, port: u16) -> u64 {
-        let mut hasher = self.0.build_hasher();
+        let mut hasher = self.hasher();
         hasher.write_u64(u64::from(mapping) << 32 | u64::from(address.to_bits()));
         hasher.write_u16(port);
         hasher.finish()
@@ -133,9 +132,19 @@ impl Keys {
 
     #[inline]
     pub(crate) fn subscriber(&self, prefix: u128) -> u64 {
-        let mut hasher = self.0.build_hasher();
+        let mut hasher = self.hasher();
         hasher.write_u128(prefix);
         hasher.finish()
+    }
+
+    /// For maps beside the tables.
+    pub(super) fn state(&self) -> SeedableRandomState {
+        SeedableRandomState::with_seed(self.secret, SharedSeed::global_random())
+    }
+
+    #[inline]
+    const fn hasher(&self) -> FoldHasher<'_> {
+        FoldHasher::with_seed(self.secret, &self.shared)
     }
 }
 
@@ -200,7 +209,7 @@ impl Shard {
     pub(crate) fn new(number: u32, keys: Keys, seed: u64) -> Self {
         Self {
             number,
-            peers: HashMap::with_hasher(keys.0.clone()),
+            peers: HashMap::with_hasher(keys.state()),
             mappings: Slab::new(),
             by_internal: HashTable::new(),
             sessions: Slab::new(),
@@ -209,7 +218,7 @@ impl Shard {
             by_prefix: HashTable::new(),
             wheel: Wheel::new(),
             resting: VecDeque::new(),
-            blocks: Blocks::new(keys.0.clone()),
+            blocks: Blocks::new(keys.state()),
             random: Random::new(seed, u64::from(number) + 1),
             keys,
         }
