@@ -1,7 +1,7 @@
 //! What an operator decides about DNS64.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clients::DEFAULT_CLIENTS;
 use crate::domains::Treatment;
 use crate::error::Error;
-use crate::listen::check_certificate;
+use crate::listen;
 use crate::loops;
 use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
 
@@ -205,11 +205,8 @@ impl Config {
     }
 
     fn validate_encryption(&self) -> Result<(), Error> {
-        let path = &self.https_path;
-        let is_path =
-            path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
-        if !is_path {
-            return Err(Error::BadPath(path.clone()));
+        if !is_https_path(&self.https_path) {
+            return Err(Error::BadPath(self.https_path.clone()));
         }
         match &self.certificate {
             Some(files) => check_certificate(&files.certificate, &files.key),
@@ -242,6 +239,20 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// Whether these two files hold a certificate, in PEM form, and its key.
+///
+/// # Errors
+/// They cannot be read, hold something else, or do not belong together.
+pub fn check_certificate(certificate: &Path, key: &Path) -> Result<(), Error> {
+    listen::check_certificate(certificate, key)
+}
+
+/// Whether this can be the path of queries over HTTPS: from its first slash on, without query and fragment.
+#[must_use]
+pub fn is_https_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
 }
 
 /// A domain and its treatment.

@@ -39,7 +39,9 @@ mod upstream;
 mod wire;
 
 pub use clients::DEFAULT_CLIENTS;
-pub use config::{CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder};
+pub use config::{
+    CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder, check_certificate, is_https_path,
+};
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};

@@ -89,7 +89,10 @@ async fn watch(running: &Running, signals: &mut Signals, failed: &mut mpsc::Rece
                     info!(signal, "stopping");
                     return Ok(());
                 }
-                Event::Reload => warn!("reload is not available yet; restart to apply a new configuration"),
+                Event::Reload => {
+                    running.reload_certificate();
+                    warn!("only the certificate of DNS64 is read again; restart to apply a new configuration");
+                }
             },
             Some(failure) = failed.recv() => {
                 error!("{failure}");

@@ -45,6 +45,7 @@ pub(super) struct Running {
 pub(super) struct Tasks {
     control: JoinHandle<()>,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+    certificate: Option<dns64::CertificateHandle>,
     links: Option<JoinHandle<()>>,
 }
 
@@ -57,6 +58,14 @@ impl Running {
             dataplane.heartbeats().iter().all(|beat| now.since(*beat) < limit)
         };
         self.view.translator.as_ref().and_then(|view| view.with_dataplane(healthy)).unwrap_or(true)
+    }
+
+    /// Reads the certificate that DNS clients are shown again.
+    pub(super) fn reload_certificate(&self) {
+        if let Some(certificate) = self.tasks.certificate.clone() {
+            // Files may be on a slow disk.
+            tokio::task::spawn_blocking(move || certificate.reload());
+        }
     }
 
     /// Stops everything, the way into it first, and takes everything back.
@@ -89,7 +98,8 @@ impl Tasks {
             }
         });
         let links = links.map(|follower| tokio::spawn(follower.run()));
-        Self { control, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
+        let certificate = dns64.as_ref().map(dns64::Server::certificate);
+        Self { control, certificate, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
     }
 
     async fn stop(self) {

@@ -12,6 +12,7 @@ use crate::config::value::Endpoint;
 /// The first rule that is broken.
 pub(crate) fn check(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Problem> {
     listeners(section)?;
+    super::tls::check(section)?;
     clients(section)?;
     upstreams(switch, section)
 }

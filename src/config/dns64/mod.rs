@@ -1,6 +1,7 @@
 //! `[dns64]`: every key with its type, range and default, and what they come to.
 
 mod check;
+mod tls;
 mod value;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -12,6 +13,7 @@ use super::place::Located;
 use super::scalar::{Lifetime, Number};
 use super::value::{Endpoint, Ipv6Range, Many};
 pub(crate) use check::{check, upstream_loop};
+use tls::TlsSection;
 use value::Clients;
 
 /// `[dns64]`
@@ -33,6 +35,8 @@ pub(crate) struct Dns64Section {
     max_in_flight: Number<1, 1_000_000>,
     tcp_connections: Number<1, 1_000_000>,
     tcp_idle: Lifetime<100, 3_600_000>,
+    connections_per_client: Number<1, 1_000_000>,
+    tls: TlsSection,
 }
 
 impl Default for Dns64Section {
@@ -54,6 +58,8 @@ impl Default for Dns64Section {
             max_in_flight: Number::new(crate_default.max_in_flight as u64),
             tcp_connections: Number::new(crate_default.tcp_connections as u64),
             tcp_idle: Lifetime::new(crate_default.tcp_idle),
+            connections_per_client: Number::new(crate_default.connections_per_client as u64),
+            tls: TlsSection::default(),
         }
     }
 }
@@ -66,7 +72,7 @@ impl Dns64Section {
 
     /// What the server is told. Hosts on this host's own links are not among its clients yet.
     pub(crate) fn to_config(&self, prefixes: Vec<Pref64>, well_known: WellKnownPolicy) -> dns64::Config {
-        dns64::Config {
+        let mut config = dns64::Config {
             listen: self.listen.values().map(|endpoint| endpoint.0).collect(),
             clients: self.clients.values().flat_map(Clients::nets).copied().collect(),
             well_known,
@@ -81,7 +87,10 @@ impl Dns64Section {
             max_in_flight: self.max_in_flight.to(),
             tcp_connections: self.tcp_connections.to(),
             tcp_idle: self.tcp_idle.value(),
+            connections_per_client: self.connections_per_client.to(),
             ..dns64::Config::new(self.upstreams.values().map(|endpoint| endpoint.0).collect(), prefixes)
-        }
+        };
+        self.tls.apply(&mut config);
+        config
     }
 }

@@ -1,0 +1,263 @@
+//! `[dns64.tls]`: encrypted queries of clients (RFC 7858, RFC 8484).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Dns64Section;
+use crate::config::place::{Located, Problem};
+use crate::config::value::{Many, as_text};
+
+/// `[dns64.tls]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct TlsSection {
+    listen: Many<ListenAt<853>>,
+    https_listen: Many<ListenAt<443>>,
+    https_path: Located<HttpPath>,
+    certificate: Located<FilePath>,
+    key: Located<FilePath>,
+}
+
+impl Default for TlsSection {
+    fn default() -> Self {
+        let crate_default = dns64::Config::new(Vec::new(), Vec::new());
+        Self {
+            listen: Many::default([]),
+            https_listen: Many::default([]),
+            https_path: Located::default(HttpPath(crate_default.https_path)),
+            certificate: Located::default(FilePath::default()),
+            key: Located::default(FilePath::default()),
+        }
+    }
+}
+
+impl TlsSection {
+    /// Puts what the server is told about encrypted queries into `config`.
+    pub(super) fn apply(&self, config: &mut dns64::Config) {
+        config.listen_tls = self.listen.values().map(|listen| listen.0).collect();
+        config.listen_https = self.https_listen.values().map(|listen| listen.0).collect();
+        config.https_path.clone_from(&self.https_path.value.0);
+        let files = self.certificate.value.path().zip(self.key.value.path());
+        config.certificate = files.map(|(certificate, key)| dns64::CertificateFiles {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        });
+    }
+}
+
+/// Checks the section, and the files that it names.
+///
+/// # Errors
+/// The first rule that is broken.
+pub(super) fn check(section: &Dns64Section) -> Result<(), Problem> {
+    let tls = &section.tls;
+    listeners(section)?;
+    let listener = place_of_first(&tls.listen).or_else(|| place_of_first(&tls.https_listen));
+    match (tls.certificate.value.path(), tls.key.value.path(), listener) {
+        (None, None, None) => Ok(()),
+        (None, None, Some(listener)) => Err(listener.problem(
+            "queries over TLS or HTTPS need a certificate; give dns64.tls.certificate and dns64.tls.key, files in PEM form",
+        )),
+        (Some(_), None, _) => Err(tls.certificate.problem("the certificate has no key; give dns64.tls.key, too")),
+        (None, Some(_), _) => Err(tls.key.problem("the key has no certificate; give dns64.tls.certificate, too")),
+        (Some(_), Some(_), None) => Err(tls.certificate.problem(
+            "nobody is shown this certificate; give dns64.tls.listen, dns64.tls.https-listen, or both, for example \
+             listen = \"[::]:853\"",
+        )),
+        (Some(certificate), Some(key), Some(_)) => files(tls, certificate, key),
+    }
+}
+
+fn files(tls: &TlsSection, certificate: &Path, key: &Path) -> Result<(), Problem> {
+    dns64::check_certificate(certificate, key).map_err(|error| {
+        let is_key = matches!(&error, dns64::Error::Certificate { path, .. } if path == key);
+        if is_key { tls.key.problem(error.to_string()) } else { tls.certificate.problem(error.to_string()) }
+    })
+}
+
+/// A place without its value.
+fn place_of_first<T>(many: &Many<T>) -> Option<Located<()>> {
+    many.0.first().map(|one| Located { value: (), place: one.place.clone() })
+}
+
+/// No address may be listened on twice, whatever is spoken there over TCP.
+fn listeners(section: &Dns64Section) -> Result<(), Problem> {
+    let tls = &section.tls;
+    let at = |address, one: &crate::config::place::Place| Located { value: address, place: one.clone() };
+    let mut all: Vec<Located<SocketAddr>> = section.listen.0.iter().map(|one| at(one.value.0, &one.place)).collect();
+    let secured = tls.listen.0.iter().map(|one| at(one.value.0, &one.place));
+    for one in secured.chain(tls.https_listen.0.iter().map(|one| at(one.value.0, &one.place))) {
+        if one.value.ip().is_multicast() {
+            return Err(one.problem(format!("`{}` is multicast; listen on a unicast address or on [::]", one.value)));
+        }
+        if let Some(other) = all.iter().find(|other| other.value == one.value && one.value.port() != 0) {
+            let message = format!("`{}` is listened on already; give each its own port", one.value);
+            return Err(one.problem(message).also(other, "the other one is here"));
+        }
+        all.push(one);
+    }
+    Ok(())
+}
+
+/// An address with a port, which is `PORT` if it is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ListenAt<const PORT: u16>(SocketAddr);
+
+impl<const PORT: u16> FromStr for ListenAt<PORT> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(socket) = text.parse() {
+            return Ok(Self(socket));
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        match bare.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(SocketAddr::new(address, PORT))),
+            Err(_) => Err(format!("`{text}` is no address; write [::]:{PORT}, 192.0.2.1 or 2001:db8::1")),
+        }
+    }
+}
+
+impl<const PORT: u16> fmt::Display for ListenAt<PORT> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A file by its absolute name, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FilePath(String);
+
+impl FilePath {
+    /// The file, if one is named.
+    pub(super) fn path(&self) -> Option<&Path> {
+        (!self.0.is_empty()).then(|| Path::new(&self.0))
+    }
+}
+
+impl FromStr for FilePath {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        if path.is_empty() || path.starts_with('/') {
+            return Ok(Self(path.to_owned()));
+        }
+        Err(format!("`{path}` depends on the working directory; allowed is a path from its first slash on"))
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A path of a URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HttpPath(String);
+
+impl FromStr for HttpPath {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        if dns64::is_https_path(path) {
+            return Ok(Self(path.to_owned()));
+        }
+        Err(format!("`{path}` is no path of a URI; write it from its first slash on, for example /dns-query"))
+    }
+}
+
+impl fmt::Display for HttpPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+as_text! {
+    ListenAt<853>: "an address, with a port if it is not 853, such as \"[::]:853\"";
+    ListenAt<443>: "an address, with a port if it is not 443, such as \"[::]:443\"";
+    FilePath: "the path of a file, from its first slash on";
+    HttpPath: "a path of a URI such as \"/dns-query\"";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::{Overrides, place::Source, resolve};
+
+    fn settings(tls: &str) -> Result<dns64::Config, String> {
+        let text = format!("[dns64]\nupstreams = \"192.0.2.53\"\n[dns64.tls]\n{tls}\n");
+        let source = Source { path: Some(PathBuf::from("nat64.toml")), text };
+        let settings = resolve(source, &Overrides::default()).map_err(|error| error.to_string())?;
+        Ok(settings.dns64.unwrap())
+    }
+
+    /// Files of a certificate and its key, gone when dropped.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new() -> Self {
+            let directory = std::env::temp_dir().join(format!("nat64-tls-config-{}", std::process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            let made = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
+            std::fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
+            std::fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+            Self(directory)
+        }
+
+        fn keys(&self, certificate: &str, key: &str) -> String {
+            let path = |name| self.0.join(name);
+            format!("certificate = {:?}\nkey = {:?}\n", path(certificate), path(key))
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_listeners_switch_encrypted_queries_on() {
+        let files = Files::new();
+        let keys = files.keys("cert.pem", "key.pem");
+        let config =
+            settings(&format!("{keys}listen = \"::\"\nhttps-listen = [\"[::]\", \"192.0.2.1:8443\"]")).unwrap();
+        assert_eq!(config.listen_tls, ["[::]:853".parse().unwrap()]);
+        assert_eq!(config.listen_https, ["[::]:443".parse().unwrap(), "192.0.2.1:8443".parse().unwrap()]);
+        assert_eq!(config.https_path, "/dns-query");
+        assert!(config.certificate.is_some() && config.validate().is_ok());
+        let swapped = settings(&format!("{}listen = \"::\"", files.keys("key.pem", "cert.pem"))).unwrap_err();
+        assert!(swapped.contains("nat64.toml:4:15: ") && swapped.contains("holds no certificate"), "{swapped}");
+        let same = settings(&format!("{}listen = \"::\"", files.keys("cert.pem", "cert.pem"))).unwrap_err();
+        assert!(same.contains("nat64.toml:5:7: ") && same.contains("private key"), "{same}");
+        let unused = settings(&keys).unwrap_err();
+        assert!(unused.contains("nobody is shown this certificate"), "{unused}");
+    }
+
+    #[test]
+    fn what_is_missing_or_there_twice_is_shown_at_its_place() {
+        for (tls, place, said) in [
+            ("listen = \"::\"", "4:10", "need a certificate"),
+            ("https-listen = \"::\"", "4:16", "need a certificate"),
+            ("certificate = \"/c\"", "4:15", "has no key"),
+            ("key = \"/k\"", "4:7", "has no certificate"),
+            ("key = \"k\"", "4:7", "depends on the working directory"),
+            ("listen = \"dns.example\"", "4:10", "`dns.example` is no address; write [::]:853"),
+            ("listen = \"ff02::1\"", "4:10", "multicast"),
+            ("listen = \"[::]:53\"", "4:10", "`[::]:53` is listened on already"),
+            ("listen = \"::\"\nhttps-listen = \"[::]:853\"", "5:16", "`[::]:853` is listened on already"),
+            ("https-path = \"dns-query\"", "4:14", "no path of a URI"),
+            ("https-path = \"/q?x\"", "4:14", "no path of a URI"),
+        ] {
+            let complaint = settings(tls).unwrap_err();
+            let is_there = complaint.starts_with(&format!("nat64.toml:{place}: ")) && complaint.contains(said);
+            assert!(is_there, "{tls}: {complaint}");
+        }
+    }
+}
