@@ -57,13 +57,17 @@ pub(crate) fn from_ipv4(
     hairpinned: bool,
 ) -> Result<External, DropReason> {
     let address = pool.index_of(destination).ok_or(DropReason::NotOurPool)?;
-    if !special::is_routable_unicast(source) {
-        return Err(DropReason::IllegalSource);
-    }
     if !hairpinned && pool.index_of(source).is_some() {
         return Err(DropReason::Loop);
     }
     Ok(External { address, port: 0 })
+}
+
+/// Checks that a packet from the IPv4 side has a source that hosts can have. ICMP errors need none: whoever sends them,
+/// it helps to find the trouble (RFC 7915 §4.1).
+#[inline]
+pub(crate) const fn sender4(source: Ipv4Addr) -> Result<(), DropReason> {
+    if special::is_routable_unicast(source) { Ok(()) } else { Err(DropReason::IllegalSource) }
 }
 
 /// What becomes of an IPv6 packet that was refused before its addresses were looked at: its sender is told only if they
@@ -81,7 +85,8 @@ pub(crate) fn unparsed_v6(policy: &Policy, packet: &[u8], error: ParseError) -> 
 pub(crate) fn unparsed_v4(pool: &Pool, packet: &[u8], error: ParseError) -> Stop {
     let address = |at: usize| packet.get(at..)?.first_chunk::<4>().copied().map(Ipv4Addr::from);
     let addresses = address(12).zip(address(16));
-    let translated = addresses.is_some_and(|(from, to)| from_ipv4(pool, from, to, false).is_ok());
+    let translated =
+        addresses.is_some_and(|(from, to)| sender4(from).is_ok() && from_ipv4(pool, from, to, false).is_ok());
     Stop { silent: !translated, ..error.into() }
 }
 

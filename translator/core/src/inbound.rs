@@ -21,13 +21,17 @@ impl Batch<'_> {
         let parsed =
             packet::parse_v4(packet.bytes()).map_err(|error| filter::unparsed_v4(pool, packet.bytes(), error))?;
         let pool = filter::from_ipv4(pool, parsed.source, parsed.destination, hairpinned)?;
+        let is_error = matches!(parsed.upper, Upper::IcmpError { .. }) && parsed.fragment.is_none();
+        if !is_error {
+            filter::sender4(parsed.source)?;
+        }
         if parsed.hop_limit <= 1 {
             return Err(DropReason::HopLimitExceeded.into());
         }
         if parsed.fragment.is_some() {
             return self.fragment_four_to_six(packet, &parsed, pool);
         }
-        if let Upper::IcmpError { .. } = parsed.upper {
+        if is_error {
             return self.error_four_to_six(packet, &parsed, hairpinned);
         }
         self.send_to_ipv6(packet, &parsed, pool, parsed.upper)

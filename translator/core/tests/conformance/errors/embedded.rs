@@ -321,7 +321,11 @@ fn an_error_neither_refreshes_nor_ends_anything() {
 fn any_router_may_be_the_source_of_an_error() {
     let mut lab = Lab::with(|policy| policy.filtering = nat64_core::policy::Filtering::AddressDependent);
     let out = lab.pass6(&client_udp(b"x")).bytes();
-    for router in [SERVER, STRANGER, Ipv4Addr::new(10, 1, 2, 3)] {
+    let private = ["10.1.2.3", "192.168.0.1", "100.64.0.1"];
+    // "The illegal source address will be translated for the purpose of trouble shooting" (RFC 7915 §4.1).
+    let illegal = ["0.0.0.0", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"];
+    let odd = private.iter().chain(&illegal).map(|address| address.parse().unwrap());
+    for router in odd.chain([SERVER, STRANGER]) {
         let got = lab.pass4(&V4::icmp(router, POOL, &Icmp::error(11, 0, 0, &out)));
         assert_eq!((got.source(), got.destination()), (six(router), CLIENT));
     }

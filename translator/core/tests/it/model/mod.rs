@@ -295,7 +295,8 @@ impl Model {
         if !self.in_pool(view.destination4()) {
             return Err(DropReason::NotOurPool.into());
         }
-        if !special::is_routable_unicast(view.source4()) {
+        let is_error = matches!(upper, Upper::Error { .. }) && view.fragment.is_none();
+        if !is_error && !special::is_routable_unicast(view.source4()) {
             return Err(DropReason::IllegalSource.into());
         }
         if !hairpinned && self.in_pool(view.source4()) {
