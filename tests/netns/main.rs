@@ -1,12 +1,17 @@
 //! The daemon end to end, in network namespaces, with real programs on both sides.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, unused_imports, reason = "the other target uses the rest")]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod demonstration;
+mod exchange;
 mod idle;
 mod lifecycle;
 mod names;
 mod path_mtu;
 mod reach;
 mod refusal;
-mod support;
+mod servers;
 mod transfer;

@@ -1,8 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::lab::{Lab, SERVER};
-use super::process::Running;
+use crate::support::{Lab, Running, SERVER};
 
 /// An nginx on the server; `PUT` stores files too.
 #[derive(Debug)]

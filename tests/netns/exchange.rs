@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::lab::{Lab, SERVER, under_pref64};
-use super::process::Outcome;
-use super::servers::WebServer;
+use crate::servers::WebServer;
+use crate::support::{Lab, Outcome, SERVER, under_pref64};
 
 impl WebServer {
     /// Downloads and uploads a file of `size` bytes with curl on the client; both copies must have the original's checksum.

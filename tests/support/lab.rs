@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use super::namespace::{self, Namespace};
-use super::obstacle;
+use super::{leftovers, obstacle};
 
 /// Everything a lab makes has a name of this, the process id and a number.
 const PREFIX: &str = "n64t";
@@ -58,12 +58,12 @@ pub(crate) struct Lab {
 impl Lab {
     /// The laboratory, or `None`, said on stderr, where none can be made.
     pub(crate) fn new(topology: Topology) -> Option<Self> {
-        static SWEEP: Once = Once::new();
+        static ONCE: Once = Once::new();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if obstacle::skips_this_test() {
             return None;
         }
-        SWEEP.call_once(sweep);
+        ONCE.call_once(|| leftovers::look_after(PREFIX));
         let id = format!("{PREFIX}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let scratch = scratch_roots().map(|root| root.join(&id));
         for directory in &scratch {
@@ -180,28 +180,7 @@ fn cable(near: (&Namespace, &str), far: (&Namespace, &str), mtu: u32) {
     far.ip(&format!("link set {far_interface} up"));
 }
 
-/// Removes what test processes left behind that were killed.
-fn sweep() {
-    for name in namespace::names_with_prefix(PREFIX).iter().filter(|name| is_stale(name)) {
-        namespace::remove(name);
-    }
-    let [short, large] = scratch_roots();
-    for root in [short, large, PathBuf::from("/etc/netns")] {
-        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(is_stale) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-}
-
-/// Whether `name` is one of ours whose process is no more.
-fn is_stale(name: &str) -> bool {
-    let mut parts = name.split('-');
-    parts.next() == Some(PREFIX)
-        && parts.next().is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
-}
-
-fn scratch_roots() -> [PathBuf; 2] {
+/// Where labs have directories: for what needs a short path, and for large files.
+pub(super) fn scratch_roots() -> [PathBuf; 2] {
     [env::temp_dir(), PathBuf::from(env!("CARGO_TARGET_TMPDIR"))]
 }
