@@ -16,13 +16,14 @@ use serde::Deserialize;
 const RFCS: [u32; 12] = [7915, 6146, 6052, 6147, 7050, 8880, 6791, 7857, 6888, 4787, 5382, 5508];
 
 /// What the first part of a test's path stands for.
-const ROOTS: [(&str, &str); 6] = [
+const ROOTS: [(&str, &str); 7] = [
     ("conformance/", "translator/core/tests/conformance/"),
     ("pref64/", "pref64/src/"),
     ("daemon/", "src/"),
     ("dns64/it/", "dns64/tests/it/"),
     ("dns64/unit/", "dns64/src/"),
     ("netns/", "tests/netns/"),
+    ("packets/", "tests/packets/"),
 ];
 
 #[derive(Debug, Deserialize)]
