@@ -167,8 +167,9 @@ impl Server {
             let listen = |protocol| move |source| Error::Listen { address, protocol, source };
             let tcp = TcpFront::new(tcp).map_err(listen(Protocol::Tcp))?;
             for socket in udp {
-                let front = UdpFront::new(socket).map_err(listen(Protocol::Udp))?;
-                fronts.spawn(front.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
+                let (service, bounds) = (Arc::clone(&self.service), self.bounds.clone());
+                let front = UdpFront::start(socket, service, bounds, Arc::clone(&self.stats));
+                fronts.spawn(front.map_err(listen(Protocol::Udp))?.run());
             }
             fronts.spawn(tcp.run(Arc::clone(&self.service), self.bounds.clone(), Arc::clone(&self.stats)));
             info!(%address, "DNS64 listens");

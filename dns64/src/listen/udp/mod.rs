@@ -1,0 +1,210 @@
+//! The UDP front: a thread for each socket reads queries in batches and answers at once what is ready to be sent; the
+//! other queries become tasks. Answers leave from the address that was asked.
+
+mod inbox;
+mod outbox;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::panic;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use rustix::thread::set_current_timer_slack;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use self::inbox::Inbox;
+use self::outbox::Outbox;
+use self::socket::{Path, Socket};
+use super::{Bounds, PAUSE};
+use crate::limiter::Verdict;
+use crate::policy::Origin;
+use crate::service::Service;
+use crate::stats::Stats;
+use crate::wire::{Limit, Query, truncate};
+
+/// Datagrams that one system call moves, at most; no more than the segments that any kernel takes together.
+const BATCH: usize = 64;
+
+/// So many queries at once are a sign of many more: the thread then lets others gather for [`NAP`] before it reads again, as
+/// network cards do with interrupts. What it has read is answered before that.
+const CROWD: usize = 4;
+
+/// How long queries may gather, which is the delay that a crowd sees at most.
+const NAP: Duration = Duration::from_micros(50);
+
+/// How much later than due the thread may be woken from one, in nanoseconds; the default would double it.
+const SLACK: u64 = 5000;
+
+/// What comes next for a query.
+enum Step {
+    /// Its answer is there.
+    Send,
+    /// It takes time.
+    Work,
+    /// Nothing.
+    Ignore,
+}
+
+/// A thread that answers the queries of one socket, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct UdpFront {
+    socket: Arc<Socket>,
+    thread: Option<JoinHandle<()>>,
+    /// Fails when the thread is over.
+    over: oneshot::Receiver<()>,
+}
+
+/// What the thread works with.
+struct Worker {
+    socket: Arc<Socket>,
+    service: Arc<Service>,
+    bounds: Bounds,
+    stats: Arc<Stats>,
+}
+
+impl UdpFront {
+    /// Starts to answer; queries that take time become tasks of the runtime that this is called on.
+    pub(crate) fn start(
+        socket: std::net::UdpSocket,
+        service: Arc<Service>,
+        bounds: Bounds,
+        stats: Arc<Stats>,
+    ) -> io::Result<Self> {
+        let socket = Arc::new(Socket::new(socket)?);
+        let worker = Worker { socket: Arc::clone(&socket), service, bounds, stats };
+        let (guard, over) = oneshot::channel();
+        let runtime = Handle::current();
+        let thread = thread::Builder::new().name("dns64-udp".to_owned()).spawn(move || {
+            let _dropped_at_the_end: oneshot::Sender<()> = guard;
+            let _context = runtime.enter();
+            worker.run();
+        })?;
+        Ok(Self { socket, thread: Some(thread), over })
+    }
+
+    /// Waits for the thread to end, which it does by a panic only; that goes on here.
+    pub(crate) async fn run(mut self) {
+        let _over = (&mut self.over).await;
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for UdpFront {
+    fn drop(&mut self) {
+        self.socket.stop();
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but the socket. A panic was told already.
+            let _told = thread.join();
+        }
+    }
+}
+
+impl Worker {
+    fn run(&self) {
+        let mut inbox = Inbox::new();
+        let mut outbox = Outbox::new(&self.socket);
+        if let Err(error) = set_current_timer_slack(NonZero::new(SLACK)) {
+            debug!(%error, "cannot make naps exact");
+        }
+        loop {
+            let received = inbox.receive(&self.socket);
+            if self.socket.is_stopped() {
+                return;
+            }
+            match received {
+                Ok(count) => {
+                    self.serve(&inbox, &mut outbox);
+                    if (CROWD..BATCH).contains(&count) {
+                        thread::sleep(NAP);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(%error, "cannot receive queries");
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, inbox: &Inbox, outbox: &mut Outbox) {
+        for (datagram, path) in inbox.datagrams() {
+            match self.at_once(datagram, path, outbox.next()) {
+                Step::Send => outbox.push(path),
+                Step::Work => self.dispatch(datagram, path),
+                Step::Ignore => {}
+            }
+        }
+        outbox.flush(&self.socket, |answer, path, error| retry(&self.socket, answer, path, error, &self.stats));
+    }
+
+    /// What can be done with a query without waiting; an answer is put into `out`.
+    fn at_once(&self, datagram: &[u8], path: Path, out: &mut Vec<u8>) -> Step {
+        let service = &*self.service;
+        let mut answer = |bytes: Vec<u8>| {
+            *out = bytes;
+            Step::Send
+        };
+        let origin = self.origin(path);
+        let query = match Query::parse(datagram) {
+            Ok(query) if service.permits(origin.client) => query,
+            Ok(query) => return service.refusal(&query, Limit::Datagram, origin).map_or(Step::Ignore, answer),
+            Err(fault) => return service.fault(fault, Limit::Datagram, origin).map_or(Step::Ignore, answer),
+        };
+        match service.judge(&query, origin) {
+            Verdict::Drop => Step::Ignore,
+            Verdict::Truncate => answer(service.come_over_tcp(&query, origin)),
+            Verdict::Send if service.ready(&query, origin, Limit::Datagram, out) => Step::Send,
+            Verdict::Send => Step::Work,
+        }
+    }
+
+    /// Answers a query in a task, if there are not too many.
+    fn dispatch(&self, datagram: &[u8], path: Path) {
+        let Ok(permit) = Arc::clone(&self.bounds.queries).try_acquire_owned() else {
+            self.stats.dropped_overload.increment();
+            return;
+        };
+        let (datagram, origin) = (datagram.to_vec(), self.origin(path));
+        let (service, socket, stats) = (Arc::clone(&self.service), Arc::clone(&self.socket), Arc::clone(&self.stats));
+        tokio::spawn(async move {
+            // It was read before; what cannot be read does not come here.
+            if let Ok(query) = Query::parse(&datagram) {
+                let answer = service.answer(&query, Limit::Datagram, origin).await;
+                if let Err(error) = socket.send(&answer, path) {
+                    retry(&socket, &answer, path, error, &stats);
+                }
+            }
+            drop(permit);
+        });
+    }
+
+    fn origin(&self, path: Path) -> Origin {
+        let address = self.socket.address();
+        let asked = path.local.unwrap_or_else(|| address.ip());
+        Origin { client: path.client.ip(), listener: SocketAddr::new(asked, address.port()) }
+    }
+}
+
+/// What is done about an answer that could not be sent.
+fn retry(socket: &Socket, answer: &[u8], path: Path, error: Errno, stats: &Stats) {
+    // A link with a small MTU: fragments are not sent, so the client must come over TCP.
+    let result = if error == Errno::EMSGSIZE { socket.send(&truncate(answer), path) } else { Err(error) };
+    match result {
+        Ok(()) => {}
+        // The interface is congested. Whoever waits for it would hold up everybody; clients ask again.
+        Err(Errno::EAGAIN | Errno::ENOBUFS) => stats.dropped_overload.increment(),
+        Err(error) => debug!(client = %path.client, %error, "cannot send answer"),
+    }
+}
