@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod metrics;
 mod net;
 
 use std::process::ExitCode;

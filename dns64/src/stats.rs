@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// Counters since the start; read them with [`Stats::snapshot`].
         #[derive(Debug, Default)]
         pub struct Stats {
-            $($(#[$doc])* pub(crate) $name: Counter,)*
+            $($(#[doc = $doc])+ pub(crate) $name: Counter,)*
         }
 
         /// The counters of [`Stats`] at one moment.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
         pub struct StatsSnapshot {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])+ pub $name: u64,)*
+        }
+
+        impl StatsSnapshot {
+            /// The name of each counter and what it counts, in a sentence.
+            pub const DESCRIBED: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc,)+).trim_ascii()),)*];
         }
 
         impl Stats {

@@ -13,7 +13,7 @@ use super::dns64::Dns64Section;
 use super::place::Located;
 use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
-use super::value::{Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix};
+use super::value::{Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix, Socket};
 
 /// Where the control socket is when nobody says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/nat64/nat64.sock";
@@ -28,6 +28,7 @@ pub(crate) struct File {
     pub(crate) device: DeviceSection,
     pub(crate) dns64: Dns64Section,
     pub(crate) control: ControlSection,
+    pub(crate) metrics: MetricsSection,
     pub(crate) log: LogSection,
 }
 
@@ -40,6 +41,7 @@ impl Default for File {
             device: DeviceSection::default(),
             dns64: Dns64Section::default(),
             control: ControlSection::default(),
+            metrics: MetricsSection::default(),
             log: LogSection::default(),
         }
     }
@@ -267,6 +269,19 @@ pub(crate) struct ControlSection {
 impl Default for ControlSection {
     fn default() -> Self {
         Self { socket: DEFAULT_SOCKET.parse().unwrap_or_else(|error: String| unreachable!("{error}")) }
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(crate) struct MetricsSection {
+    pub(crate) listen: Many<Socket>,
+}
+
+impl Default for MetricsSection {
+    fn default() -> Self {
+        Self { listen: Many::default([Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)))]) }
     }
 }
 

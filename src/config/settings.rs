@@ -1,6 +1,6 @@
 //! What the daemon works with: the checked configuration in the types of the crates that do the work.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use nat64_core::Policy;
@@ -13,7 +13,7 @@ use pref64::WellKnownPolicy;
 use super::check::pool_range;
 use super::dns64::upstream_loop;
 use super::file::{self, File, TranslatorSection};
-use super::place::{ConfigError, Problem, Source};
+use super::place::{ConfigError, Place, Problem, Source};
 use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
 use super::{LogFormat, LogLevel};
 
@@ -36,12 +36,23 @@ pub(crate) struct Settings {
     pub(crate) serves_links: bool,
     /// The control socket.
     pub(crate) socket: PathBuf,
+    /// Where metrics are served.
+    pub(crate) metrics: MetricsSettings,
     /// The least severity that is logged.
     pub(crate) log_level: LogLevel,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
     file: File,
     source: Source,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsSettings {
+    /// The addresses.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Whether nobody wrote them.
+    pub(crate) is_default: bool,
 }
 
 /// The translator's network device.
@@ -100,6 +111,10 @@ impl Settings {
             dns64,
             serves_links: file.dns64.serves_links(),
             socket: file.control.socket.as_path().to_owned(),
+            metrics: MetricsSettings {
+                listen: file.metrics.listen.values().map(|socket| socket.0).collect(),
+                is_default: file.metrics.listen.0.iter().all(|socket| socket.place == Place::Default),
+            },
             log_level: file.log.level,
             log_format: file.log.format,
             file,

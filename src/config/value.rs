@@ -262,6 +262,27 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// An address with its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Socket(pub(crate) SocketAddr);
+
+impl FromStr for Socket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<SocketAddr>() {
+            Ok(socket) if socket.port() != 0 => Ok(Self(socket)),
+            _ => Err(format!("`{text}` is no address with a port; write 127.0.0.1:9464 or [::1]:9464")),
+        }
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A source address: found out at start, or given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Auto<A> {
@@ -398,6 +419,7 @@ as_text! {
     AddressRange: "an IPv4 address or range such as \"198.51.100.0/28\"";
     PortRange: "a port range such as \"1-65535\"";
     Endpoint: "an address, with a port if it is not 53, such as \"192.0.2.53\"";
+    Socket: "an address with a port such as \"127.0.0.1:9464\"";
     Ipv4Range: "an IPv4 range such as \"198.51.100.0/24\"";
     Ipv6Range: "an IPv6 range such as \"2001:db8::/32\"";
     Auto<Ipv4Addr>: "\"auto\" or an IPv4 address";

@@ -12,6 +12,8 @@ mod listing;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use socket::ControlSocket;

@@ -1,7 +1,7 @@
 //! The daemon's side of the control API.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -119,7 +119,26 @@ where
 }
 
 impl View {
-    fn status(&self) -> Status {
+    /// How long a worker may take for one round of its loop; a healthy one takes a second at the most.
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Whether every worker of the translator began its loop within `limit`.
+    pub(crate) fn is_healthy(&self, limit: Duration) -> bool {
+        let limit = limit.max(Self::PATIENCE);
+        let healthy = |dataplane: &Dataplane| {
+            let now = dataplane.clock().now();
+            dataplane.heartbeats().iter().all(|beat| now.since(*beat) < limit)
+        };
+        self.translator.as_ref().and_then(|view| view.with_dataplane(healthy)).unwrap_or(true)
+    }
+
+    /// What the workers read and wrote, by worker; nothing if the translator is off.
+    pub(crate) fn io_stats(&self) -> Vec<IoStats> {
+        self.translator.as_ref().and_then(|view| view.with_dataplane(Dataplane::io_stats)).unwrap_or_default()
+    }
+
+    /// Everything that fits one screen.
+    pub(crate) fn status(&self) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -99,7 +99,7 @@ async fn watch(running: &Running, signals: &mut Signals, failed: &mut mpsc::Rece
                 return Err(failure.into());
             }
             _ = pulse.tick() => if let Some(patience) = patience {
-                if running.is_healthy(patience / 3) {
+                if running.view.is_healthy(patience / 3) {
                     notify::alive();
                 } else {
                     error!("a worker has not moved for a while; leaving it to systemd's watchdog");

@@ -1,16 +1,16 @@
 //! The running daemon: what has to be watched, and stopped.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use nat64_dataplane::{Dataplane, WorkerFailure};
-use tokio::net::UnixListener;
+use nat64_dataplane::WorkerFailure;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::links::Follower;
 use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
+use crate::metrics;
 use crate::net::Network;
 
 /// Why the daemon cannot go on.
@@ -25,6 +25,9 @@ pub(super) enum Failure {
     /// The control API has ended.
     #[error("the control API is broken: {0}")]
     Control(String),
+    /// The metrics server has ended.
+    #[error("the metrics server is broken: {0}")]
+    Metrics(String),
 }
 
 /// A started daemon.
@@ -44,22 +47,13 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Tasks {
     control: JoinHandle<()>,
+    metrics: Vec<JoinHandle<()>>,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
     certificate: Option<dns64::CertificateHandle>,
     links: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Whether every worker began its loop within `limit`. They do at least every second.
-    pub(super) fn is_healthy(&self, limit: Duration) -> bool {
-        let limit = limit.max(Duration::from_secs(2));
-        let healthy = |dataplane: &Dataplane| {
-            let now = dataplane.clock().now();
-            dataplane.heartbeats().iter().all(|beat| now.since(*beat) < limit)
-        };
-        self.view.translator.as_ref().and_then(|view| view.with_dataplane(healthy)).unwrap_or(true)
-    }
-
     /// Reads the certificate that DNS clients are shown again.
     pub(super) fn reload_certificate(&self) {
         if let Some(certificate) = self.tasks.certificate.clone() {
@@ -83,14 +77,24 @@ impl Running {
 }
 
 impl Tasks {
-    /// Serves the control API, and DNS64 if it is on.
+    /// Serves the control API, the metrics, and DNS64 if it is on.
     pub(super) fn start(
         listener: UnixListener,
+        metrics: Vec<TcpListener>,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
         links: Option<Follower>,
         failures: &mpsc::Sender<Failure>,
     ) -> Self {
+        let metrics = metrics.into_iter().map(|listener| {
+            let (view, report) = (Arc::clone(&view), failures.clone());
+            tokio::spawn(async move {
+                if let Err(error) = metrics::serve(listener, view).await {
+                    let _ = report.send(Failure::Metrics(error.to_string())).await;
+                }
+            })
+        });
+        let metrics = metrics.collect();
         let report = failures.clone();
         let control = tokio::spawn(async move {
             if let Err(error) = server::serve(listener, view).await {
@@ -99,7 +103,7 @@ impl Tasks {
         });
         let links = links.map(|follower| tokio::spawn(follower.run()));
         let certificate = dns64.as_ref().map(dns64::Server::certificate);
-        Self { control, certificate, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
+        Self { control, metrics, certificate, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
     }
 
     async fn stop(self) {
@@ -111,6 +115,7 @@ impl Tasks {
             let _ = stop.send(());
             let _ = task.await;
         }
+        self.metrics.iter().for_each(JoinHandle::abort);
         self.control.abort();
         let _ = self.control.await;
     }

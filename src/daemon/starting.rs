@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use nat64_core::{Policy, Translator};
 use nat64_dataplane::{Clock, Dataplane, DataplaneConfig, Device, DeviceConfig};
 use pref64::{Pref64, WellKnownPolicy, special};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -17,6 +18,7 @@ use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
 use crate::control::ControlSocket;
 use crate::control::server::{Dns64View, TranslatorView, View};
+use crate::metrics;
 use crate::net::{self, Host, Links, Network, Sources};
 
 /// Starts both halves as configured.
@@ -34,6 +36,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         );
     }
     let mut socket = ControlSocket::bind(&settings.socket)?;
+    let metrics = bind_metrics(settings).await?;
     let dns64 = match &settings.dns64 {
         Some(config) => Some(bind_dns64(settings, config, &own).await?),
         None => None,
@@ -58,7 +61,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         dns64: dns64_view,
     });
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start(listener, Arc::clone(&view), dns64, links.flatten(), failures);
+    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, links.flatten(), failures);
     Ok(Running { socket, network, view, tasks })
 }
 
@@ -87,6 +90,20 @@ async fn bind_dns64(
     let server = dns64::Server::bind(links::with_clients(&config, &prefixes)).await?;
     let follower = Follower { links, prefixes, config, policy: server.policy() };
     Ok((server, Some(follower)))
+}
+
+/// The listeners for metrics. Nobody asked for the default one, so that it is no reason not to start.
+async fn bind_metrics(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
+    match metrics::bind(&settings.metrics.listen).await {
+        Ok(listeners) => Ok(listeners),
+        Err((address, error)) if settings.metrics.is_default => {
+            warn!(%address, %error, "no metrics: the default address cannot be had; set metrics.listen");
+            Ok(Vec::new())
+        }
+        Err((address, error)) => {
+            bail!("cannot serve metrics on {address}: {error}; set metrics.listen to a free address")
+        }
+    }
 }
 
 /// Opens the device, sets the network up, and starts the threads.

@@ -1,0 +1,58 @@
+//! What a busy gateway says of itself, for tests of those who show it.
+
+use super::api::{ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, Status, Traffic, TranslatorStatus};
+
+/// A status in which nothing is empty.
+pub(crate) fn busy() -> Status {
+    let traffic = |packets, bytes| Traffic { packets, bytes };
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 4242,
+        uptime_seconds: 93_784,
+        pref64: vec!["64:ff9b::/96".to_owned()],
+        translator: Some(TranslatorStatus {
+            device: DeviceStatus {
+                name: "nat64".to_owned(),
+                mtu: 65535,
+                queues: 4,
+                offloads: "checksum, tso, uso".to_owned(),
+                read_errors: 0,
+                write_errors: 3,
+            },
+            pool: PoolStatus {
+                ranges: vec![
+                    PoolRange {
+                        first: "192.0.2.1".parse().unwrap(),
+                        last: "192.0.2.1".parse().unwrap(),
+                        first_port: 1,
+                        last_port: 65535,
+                    },
+                    PoolRange {
+                        first: "198.51.100.0".parse().unwrap(),
+                        last: "198.51.100.15".parse().unwrap(),
+                        first_port: 20000,
+                        last_port: 29999,
+                    },
+                ],
+                addresses: 17,
+                ports: 225_535,
+                ports_taken: ByProtocol::new([812, 95, 2]),
+            },
+            sessions: ByProtocol::new([1204, 310, 2]),
+            sessions_limit: 1_000_000,
+            mappings: ByProtocol::new([812, 95, 2]),
+            mappings_limit: 1_000_000,
+            six_to_four: ByProtocol::new([traffic(1_200_000, 90 << 20), traffic(10_000, 5 << 20), traffic(20, 2000)]),
+            four_to_six: ByProtocol::new([traffic(3_400_000, 4 << 30), traffic(9000, 6 << 20), traffic(20, 2000)]),
+            hairpinned: 0,
+            held: 12,
+            refused: 40,
+            dropped: [("no-mapping".to_owned(), 1234), ("not-our-prefix".to_owned(), 2)].into(),
+        }),
+        dns64: Some(Dns64Status {
+            listen: vec!["[::]:53".parse().unwrap()],
+            upstreams: vec!["192.0.2.53:53".parse().unwrap()],
+            counters: [("queries_udp".to_owned(), 4321), ("answers_synthesised".to_owned(), 2000)].into(),
+        }),
+    }
+}

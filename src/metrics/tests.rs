@@ -1,0 +1,89 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use http_body_util::BodyExt;
+use nat64_core::DropReason;
+use nat64_dataplane::IoStats;
+use tokio::net::TcpListener;
+
+use super::{bind, healthz, metrics, page, readyz};
+use crate::control::server::View;
+use crate::control::testing::busy;
+
+fn busy_page() -> String {
+    let worker = |reads| IoStats { reads, ..IoStats::default() };
+    page::render(&busy(), &[worker(10), worker(20)]).unwrap()
+}
+
+/// The names of the families that a page has, without prefix and suffix.
+fn families(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+#[test]
+fn the_page_says_what_the_status_says() {
+    let page = busy_page();
+
+    for line in [
+        "nat64_build_info{version=\"0.1.0\"} 1",
+        "nat64_translated_packets_total{direction=\"4to6\",protocol=\"tcp\"} 3400000",
+        "nat64_dropped_packets_total{reason=\"no-mapping\"} 1234",
+        "nat64_dropped_packets_total{reason=\"pool-exhausted\"} 0",
+        "nat64_sessions{protocol=\"udp\"} 310",
+        "nat64_pool_ports 225535",
+        "nat64_worker_reads_total{worker=\"1\"} 20",
+        "nat64_dns64_queries_udp_total 4321",
+    ] {
+        assert!(page.lines().any(|written| written == line), "{line} is not in\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_drop_reason_has_its_series_from_the_start() {
+    let page = busy_page();
+
+    let series = page.lines().filter(|line| line.starts_with("nat64_dropped_packets_total{")).count();
+    assert_eq!(series, DropReason::ALL.len());
+}
+
+#[test]
+fn the_reference_describes_every_family_and_no_other() {
+    let reference = include_str!("../../docs/reference/metrics.md");
+    let described: BTreeSet<&str> =
+        reference.lines().filter_map(|line| line.strip_prefix("| `nat64_")?.split('`').next()).collect();
+    let counters = serde_json::to_value(dns64::Stats::default().snapshot()).unwrap();
+    let mut status = busy();
+    status.dns64.as_mut().unwrap().counters = serde_json::from_value(counters).unwrap();
+    let page = page::render(&status, &[IoStats::default()]).unwrap();
+
+    let served: BTreeSet<&str> =
+        families(&page).into_iter().filter_map(|family| family.strip_prefix("nat64_")).collect();
+    assert_eq!(described, served);
+}
+
+#[tokio::test]
+async fn a_scraper_is_told_the_format_and_probes_are_answered() {
+    let view = View { started: Instant::now(), pref64: Vec::new(), translator: None, dns64: None };
+    let view = State(Arc::new(view));
+
+    let metrics = metrics(view.clone()).await;
+    let (healthz, readyz) = (healthz(view.clone()).await, readyz(view).await);
+
+    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let page = metrics.into_body().collect().await.unwrap().to_bytes();
+    assert!(page.starts_with(b"# HELP nat64_build_info"));
+    assert_eq!((healthz.status(), readyz.status()), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+    let (address, _) = bind(&[holder.local_addr().unwrap()]).await.unwrap_err();
+
+    assert_eq!(address, holder.local_addr().unwrap());
+}
