@@ -2,7 +2,7 @@
 //!
 //! Serialising a [`File`] gives a file with the same meaning, which is what `nat64 check` prints.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::ValueEnum;
 use nat64_core::policy::{Limits, MtuPolicy, Timers};

@@ -56,8 +56,11 @@ struct Page<'e> {
     encoder: DescriptorEncoder<'e>,
 }
 
-/// Samples of a metric: the labels of each, and its value.
+/// The labels of a sample.
 type Labels<const N: usize> = [(&'static str, String); N];
+
+/// One of the numbers that a worker counts.
+type OfWorker = fn(&IoStats) -> u64;
 
 impl Page<'_> {
     fn traffic(&mut self, status: &TranslatorStatus) -> fmt::Result {
@@ -97,7 +100,7 @@ impl Page<'_> {
     }
 
     fn workers(&mut self, workers: &[IoStats]) -> fmt::Result {
-        const EACH: [(&str, &str, fn(&IoStats) -> u64); 8] = [
+        const EACH: [(&str, &str, OfWorker); 8] = [
             ("worker_reads", "Packets read from the device; a super-packet is one", |worker| worker.reads),
             ("worker_read_errors", "Reads that gave no usable packet", |worker| worker.read_errors),
             ("worker_writes", "Packets written to the device; a super-packet is one", |worker| worker.writes),

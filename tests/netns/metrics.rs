@@ -1,0 +1,60 @@
+//! Metrics, read by the programs that operators read them with.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Lab, Namespace, Outcome, Running, SERVER, Topology, eventually, under_pref64};
+
+#[test]
+fn prometheus_scrapes_what_the_gateway_counts() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    lab.client.check(&format!("ping -c 3 -i 0.2 -W 2 {}", under_pref64(SERVER)));
+    let _prometheus = prometheus(&lab);
+
+    let echoes = "nat64_translated_packets_total{direction=\"6to4\",protocol=\"icmp\"}";
+    eventually("the echo requests in Prometheus", Duration::from_secs(30), || value(&lab.gateway, echoes) == Some(3.0));
+    assert_eq!(value(&lab.gateway, "up{job=\"nat64\"}"), Some(1.0));
+    assert_eq!(value(&lab.gateway, "sum(nat64_sessions)"), Some(1.0));
+    nat64.stop();
+}
+
+#[test]
+fn probes_are_answered_while_it_runs() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+
+    for probe in ["healthz", "readyz"] {
+        let answer = lab.gateway.check(&format!("curl -sS --fail --max-time 5 http://127.0.0.1:9464/{probe}"));
+        assert_eq!(answer, "ok\n");
+    }
+    nat64.stop();
+}
+
+/// A Prometheus on the gateway that scrapes the daemon there every second.
+fn prometheus(lab: &Lab) -> Running {
+    let home = lab.storage().join("prometheus");
+    fs::create_dir_all(&home).expect("the lab directory is writable");
+    let configuration = home.join("prometheus.yml");
+    let text = "global: { scrape_interval: 1s }\n\
+                scrape_configs: [ { job_name: nat64, static_configs: [ { targets: ['127.0.0.1:9464'] } ] } ]\n";
+    fs::write(&configuration, text).expect("the lab directory is writable");
+    let mut command = lab.gateway.command("prometheus");
+    command.arg(format!("--config.file={}", configuration.display()));
+    command.arg(format!("--storage.tsdb.path={}", home.join("data").display()));
+    command.arg("--web.listen-address=127.0.0.1:9090");
+    let process = Running::start(command, &home.join("log"));
+    lab.gateway.wait_for_listener(9090);
+    process
+}
+
+/// What Prometheus on the gateway answers to an expression that has one value.
+fn value(gateway: &Namespace, expression: &str) -> Option<f64> {
+    let mut command = gateway.command("curl");
+    command.args(["-sS", "--max-time", "5", "-G", "http://127.0.0.1:9090/api/v1/query", "--data-urlencode"]);
+    command.arg(format!("query={expression}"));
+    let answer: Value = serde_json::from_str(&Outcome::of(command, Duration::from_secs(10)).stdout).ok()?;
+    answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+}
