@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::clock::Clock;
 use crate::device::{Device, DeviceInfo};
 use crate::events::Events;
+use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::stats::{IoCounters, IoStats};
@@ -82,7 +83,8 @@ impl Dataplane {
     /// See [`StartError`].
     pub fn start(device: Device, translator: Arc<Translator>, config: &DataplaneConfig) -> Result<Self, StartError> {
         let (device, queues) = device.into_parts();
-        Ok(Self { device, workers: Workers::start(queues, translator, config)? })
+        let merging = Merging { tcp: device.offloads.tso, udp: device.offloads.uso };
+        Ok(Self { device, workers: Workers::start(queues, translator, merging, config)? })
     }
 
     /// The device.
@@ -157,6 +159,7 @@ impl Shared {
 pub(crate) struct Workers {
     pub(crate) clock: Clock,
     pub(crate) handles: Vec<Handle>,
+    merging: Merging,
     shared: Arc<Shared>,
 }
 
@@ -173,12 +176,13 @@ impl Workers {
     pub(crate) fn start<Q: Queue, E: Engine>(
         queues: Vec<Q>,
         engine: Arc<E>,
+        merging: Merging,
         config: &DataplaneConfig,
     ) -> Result<Self, StartError> {
         let stop_signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| StartError::Eventfd(error.into()))?;
         let shared = Arc::new(Shared { timer: CachePadded::default(), stopping: AtomicBool::new(false), stop_signal });
-        let mut workers = Self { clock: config.clock, handles: Vec::with_capacity(queues.len()), shared };
+        let mut workers = Self { clock: config.clock, handles: Vec::with_capacity(queues.len()), merging, shared };
         for (index, queue) in queues.into_iter().enumerate() {
             let handle = workers.start_one(index, queue, Arc::clone(&engine), config)?;
             workers.handles.push(handle);
@@ -205,7 +209,7 @@ impl Workers {
             events: events.clone(),
             clock: config.clock,
             shared: Arc::clone(&self.shared),
-            buffer: vec![0; Worker::<Q, E>::BUFFER].into_boxed_slice(),
+            outbox: Outbox::new(self.merging),
         };
         let on_failure = Arc::clone(&config.on_failure);
         let thread = thread::Builder::new()

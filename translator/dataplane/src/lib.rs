@@ -2,7 +2,8 @@
 //!
 //! [`Device::open`] makes the device, [`Dataplane::start`] puts one thread on each of its queues. A thread reads a
 //! packet, has the [`Translator`](nat64_core::Translator) rewrite it in place, and writes it back to the same queue, so
-//! that the kernel's automatic steering sends the flow's return packets there too. Super-packets (TSO, USO) stay whole.
+//! that the kernel's automatic steering sends the flow's return packets there too. Super-packets (TSO, USO) stay whole,
+//! and single packets of a flow that wait together leave as one.
 //!
 //! This is the one crate with `unsafe`, for the ioctls of `/dev/net/tun`.
 
@@ -10,6 +11,7 @@ mod clock;
 mod dataplane;
 mod device;
 mod events;
+mod outbox;
 mod port;
 mod queue;
 mod segment;

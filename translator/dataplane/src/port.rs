@@ -26,6 +26,7 @@ pub(crate) struct Port<Q> {
     pub(crate) counters: Arc<CachePadded<IoCounters>>,
     scratch: Box<[u8]>,
     fell_back: bool,
+    refuses_super_packets: bool,
 }
 
 /// What a read gave.
@@ -43,7 +44,12 @@ impl<Q: Queue> Port<Q> {
     pub(crate) fn new(queue: Q, counters: Arc<CachePadded<IoCounters>>) -> Self {
         // Translation makes a packet longer at its front.
         let scratch = vec![0; MAX_PACKET + nat64_core::HEADROOM].into_boxed_slice();
-        Self { queue, counters, scratch, fell_back: false }
+        Self { queue, counters, scratch, fell_back: false, refuses_super_packets: false }
+    }
+
+    /// Whether the kernel has ever refused a super-packet.
+    pub(crate) const fn refuses_super_packets(&self) -> bool {
+        self.refuses_super_packets
     }
 
     /// Reads a packet to the start of `buffer`.
@@ -78,6 +84,7 @@ impl<Q: Queue> Port<Q> {
 
     fn write_finished(&mut self, packet: &mut [u8], offload: Offload) -> Result<()> {
         self.counters.software_offloads.add(1);
+        self.refuses_super_packets |= offload.gso.is_some();
         if !std::mem::replace(&mut self.fell_back, true) {
             tracing::warn!(
                 gso = ?offload.gso.map(|gso| gso.kind),

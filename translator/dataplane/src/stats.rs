@@ -21,6 +21,8 @@ pub struct IoStats {
     pub write_retries: u64,
     /// Packets whose segmentation or checksum was done here, because the kernel refused to.
     pub software_offloads: u64,
+    /// Packets that were merged into the one before them, and are in `writes` as one with it.
+    pub merged: u64,
     /// Events that found no room, in the worker's buffer or in the ring to the daemon.
     pub events_lost: u64,
     /// Packets that the translator could not hand out beside the one in the buffer.
@@ -40,6 +42,7 @@ impl IoStats {
             write_errors: sum.write_errors + one.write_errors,
             write_retries: sum.write_retries + one.write_retries,
             software_offloads: sum.software_offloads + one.software_offloads,
+            merged: sum.merged + one.merged,
             events_lost: sum.events_lost + one.events_lost,
             spill_lost: sum.spill_lost + one.spill_lost,
         })
@@ -75,6 +78,7 @@ pub(crate) struct IoCounters {
     pub(crate) write_errors: Cell,
     pub(crate) write_retries: Cell,
     pub(crate) software_offloads: Cell,
+    pub(crate) merged: Cell,
     pub(crate) ring_lost: Cell,
     pub(crate) buffer_lost: Cell,
     pub(crate) spill_lost: Cell,
@@ -93,6 +97,7 @@ impl IoCounters {
             write_errors: self.write_errors.value(),
             write_retries: self.write_retries.value(),
             software_offloads: self.software_offloads.value(),
+            merged: self.merged.value(),
             events_lost: self.ring_lost.value() + self.buffer_lost.value(),
             spill_lost: self.spill_lost.value(),
         }

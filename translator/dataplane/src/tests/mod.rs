@@ -4,4 +4,5 @@ mod fake;
 mod netns;
 pub(crate) mod packets;
 mod real_devices;
+mod whole;
 mod workers;

@@ -4,32 +4,27 @@
 //! kernel making and checking all packets on both sides.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 
-use nat64_core::event::EventKind;
-use nat64_core::policy::PoolRange;
-use nat64_core::{Direction, DropReason, Event, GsoKind, PacketBuf, Policy, Protocol, Translator, Verdict};
+use nat64_core::{Direction, DropReason, GsoKind, PacketBuf, Verdict};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::fake::{SOON, Told, Watched, eventually};
 use super::netns::{in_namespace, ip};
 use crate::clock::Clock;
-use crate::dataplane::{Dataplane, DataplaneConfig, Workers};
+use crate::dataplane::{DataplaneConfig, Workers};
 use crate::device::{Device, DeviceConfig, DeviceError, Offloads, TunQueue, index_of, open_driver, set_interface};
-use crate::stats::IoStats;
-use crate::worker::WorkerError;
+use crate::outbox::Merging;
 
-const NAME: &str = "dptest";
-const PEERS: [(&str, &str); 2] = [("10.64.0.1", "10.64.0.2"), ("fd64::1", "fd64::2")];
-const POOL: [u8; 4] = [10, 65, 0, 1];
+pub(super) const NAME: &str = "dptest";
+pub(super) const PEERS: [(&str, &str); 2] = [("10.64.0.1", "10.64.0.2"), ("fd64::1", "fd64::2")];
 
-fn config(queues: usize, offload: bool) -> DeviceConfig {
+pub(super) fn config(queues: usize, offload: bool) -> DeviceConfig {
     DeviceConfig { name: NAME.to_owned(), queues, offload }
 }
 
@@ -129,7 +124,7 @@ fn reflect(packet: &mut PacketBuf<'_>, seen: &Seen) -> Verdict {
 }
 
 /// Sets the link up, with the IPv6 address that a link loses when it goes down.
-fn bring_up() {
+pub(super) fn bring_up() {
     ip(&format!("link set {NAME} up"));
     ip(&format!("address add {}/64 dev {NAME} nodad", PEERS[1].0));
     // The kernel adds the address's own route later, from a work queue, and receives nothing for it until then.
@@ -154,7 +149,8 @@ fn with_reflector(
         });
         let settings = DataplaneConfig::new(Clock::start(), |failure| panic!("{failure}"));
         let queues = queues.into_iter().map(|queue| change(Watched::new(queue))).collect();
-        let workers = Workers::start(queues, Arc::new(engine), &settings).unwrap();
+        let merging = Merging { tcp: info.offloads.tso, udp: info.offloads.uso };
+        let workers = Workers::start(queues, Arc::new(engine), merging, &settings).unwrap();
         test(&seen, &workers);
         assert_eq!(workers.handles.len(), info.queues);
         for worker in &workers.handles {
@@ -283,80 +279,4 @@ fn a_link_that_goes_down_and_up_works_again() {
             transfer_udp();
         },
     );
-}
-
-fn translator() -> Arc<Translator> {
-    let policy = Policy::new(vec!["fd65::/96".parse().unwrap()], vec![PoolRange::address(POOL.into())]);
-    Arc::new(Translator::new(policy, 1).unwrap())
-}
-
-#[test]
-fn a_host_reaches_its_own_ipv4_address_through_the_translator() {
-    in_namespace(|| {
-        let settings = DataplaneConfig::new(Clock::start(), |failure| panic!("{failure}"));
-        let device = Device::open(&config(2, true)).unwrap();
-        let dataplane = Dataplane::start(device, translator(), &settings).unwrap();
-        ip(&format!("address add {}/24 dev {NAME}", PEERS[0].0));
-        bring_up();
-        ip(&format!("-6 route add fd65::/96 dev {NAME}"));
-        ip(&format!("route add {}/32 dev {NAME}", Ipv4Addr::from(POOL)));
-        let listener = TcpListener::bind((PEERS[0].0, 0)).unwrap();
-        let data: Vec<u8> = (0..2_000_000_u32).flat_map(|word| word.to_le_bytes()).collect();
-        let to = (format!("fd65::{}", PEERS[0].0).parse::<Ipv6Addr>().unwrap(), listener.local_addr().unwrap().port());
-
-        let (received, from, echoed) = thread::scope(|scope| {
-            let client = scope.spawn(|| {
-                let mut stream = TcpStream::connect_timeout(&to.into(), SOON).unwrap();
-                stream.set_read_timeout(Some(SOON)).unwrap();
-                stream.write_all(&data).unwrap();
-                stream.shutdown(Shutdown::Write).unwrap();
-                let mut echoed = Vec::new();
-                stream.read_to_end(&mut echoed).unwrap();
-                echoed
-            });
-            let (mut stream, from) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(SOON)).unwrap();
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).unwrap();
-            stream.write_all(&received).unwrap();
-            drop(stream);
-            (received, from, client.join().unwrap())
-        });
-
-        assert_eq!(from.ip(), IpAddr::from(POOL));
-        assert!(received == data && echoed == data, "{} there and {} back", received.len(), echoed.len());
-        let stats = IoStats::total(&dataplane.io_stats());
-        assert_eq!((stats.read_errors, stats.write_errors, stats.software_offloads), (0, 0, 0));
-        assert!(stats.reads < 8_000_000 * 2 / 1400, "super-packets stay whole: {stats:?}");
-        let counters = dataplane.counters();
-        let translated = |way| counters.iter().map(|worker| worker.translated(way, Protocol::Tcp).bytes).sum::<u64>();
-        assert!(translated(Direction::SixToFour) > 8_000_000 && translated(Direction::FourToSix) > 8_000_000);
-        let made = |event: &Event| matches!(event.kind, EventKind::SessionCreated) && event.remote.is_some();
-        let events = dataplane.events();
-        eventually("the session is told of", || {
-            events.iter().flat_map(|ring| std::iter::from_fn(|| ring.pop())).any(|event| made(&event))
-        });
-        dataplane.stop();
-    });
-}
-
-#[test]
-fn a_device_that_is_removed_ends_the_workers_with_an_error() {
-    in_namespace(|| {
-        let translator = translator();
-        let (failed, failures) = mpsc::channel();
-        let settings = DataplaneConfig::new(Clock::start(), move |failure| drop(failed.send(failure)));
-        let device = Device::open(&config(2, true)).unwrap();
-        let dataplane = Dataplane::start(device, translator, &settings).unwrap();
-
-        ip(&format!("link delete {NAME}"));
-
-        let mut workers = [failures.recv_timeout(SOON).unwrap(), failures.recv_timeout(SOON).unwrap()];
-        workers.sort_by_key(|failure| failure.worker);
-        for (worker, failure) in workers.iter().enumerate() {
-            assert_eq!(failure.worker, worker);
-            assert!(matches!(failure.error, WorkerError::DeviceGone | WorkerError::Read(_)), "{failure}");
-        }
-        dataplane.stop();
-    });
 }

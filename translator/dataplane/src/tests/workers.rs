@@ -12,13 +12,14 @@ use super::packets::{super_packet, tcp, udp4, udp6, verified_payload, with_parti
 use crate::clock::Clock;
 use crate::dataplane::{DataplaneConfig, Workers};
 use crate::device::TunQueue;
+use crate::outbox::Merging;
 use crate::worker::{WorkerError, WorkerFailure};
 
 fn start(queues: Vec<Watched<TunQueue>>, engine: Told) -> (Workers, Receiver<WorkerFailure>) {
     let (failed, failures) = mpsc::channel();
     let mut config = DataplaneConfig::new(Clock::start(), move |failure| drop(failed.send(failure)));
     config.event_capacity = 4;
-    (Workers::start(queues, Arc::new(engine), &config).unwrap(), failures)
+    (Workers::start(queues, Arc::new(engine), Merging { tcp: true, udp: true }, &config).unwrap(), failures)
 }
 
 #[test]

@@ -8,13 +8,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nat64_core::{HEADROOM, PacketBuf, Timestamp, Verdict, Worker as State};
+use nat64_core::{HEADROOM, Offload, PacketBuf, Timestamp, Verdict, Worker as State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::clock::Clock;
 use crate::dataplane::Shared;
 use crate::events::Events;
+use crate::outbox::Outbox;
 use crate::port::{MAX_PACKET, Port, Read};
 use crate::queue::Queue;
 use crate::timer;
@@ -23,8 +24,6 @@ pub(crate) use engine::{Engine, Step};
 
 /// Packets between two readings of the clock, at most.
 const BATCH: usize = 64;
-/// Room behind a packet.
-const TAILROOM: usize = 128;
 /// How long an idle worker sleeps; the first one wakes for the timers instead.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -67,12 +66,10 @@ pub(crate) struct Worker<Q, E> {
     pub(crate) events: Events,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) buffer: Box<[u8]>,
+    pub(crate) outbox: Outbox,
 }
 
 impl<Q: Queue, E: Engine> Worker<Q, E> {
-    pub(crate) const BUFFER: usize = HEADROOM + MAX_PACKET + TAILROOM;
-
     /// Works until told to stop.
     pub(crate) fn run(&mut self) -> Result<(), WorkerError> {
         while !self.shared.is_stopping() {
@@ -91,34 +88,28 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
     /// Carries the packets that wait, but no more than a batch. Returns whether none is left.
     fn carry_batch(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
         let mut batch = self.engine.batch(now, &mut self.state);
+        let mut drained = false;
         for _ in 0..BATCH {
-            let room = &mut self.buffer[HEADROOM..HEADROOM + MAX_PACKET];
-            match self.port.read(room).map_err(|error| WorkerError::Read(error.into()))? {
+            match self.port.read(room(&mut self.outbox)).map_err(read_error)? {
                 Read::Packet(len, offload) => {
-                    let mut packet = PacketBuf::new(&mut self.buffer, HEADROOM, len, offload);
-                    match batch.translate(&mut packet) {
-                        Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_) => {
-                            let offload = packet.offload;
-                            self.port
-                                .write(packet.bytes_mut(), offload)
-                                .map_err(|error| WorkerError::Write(error.into()))?;
-                        }
-                        Verdict::Held | Verdict::Dropped(_) => {}
-                    }
-                    write_spill(&mut self.port, batch.worker()).map_err(|error| WorkerError::Write(error.into()))?;
+                    carry(&mut batch, &mut self.port, &mut self.outbox, len, offload).map_err(write_error)?;
                 }
                 Read::Unusable => {}
-                Read::Empty => return Ok(true),
+                Read::Empty => {
+                    drained = true;
+                    break;
+                }
             }
         }
-        Ok(false)
+        self.outbox.flush(&mut self.port).map_err(write_error)?;
+        Ok(drained)
     }
 
     /// Lets timers run if it is this worker's turn. Returns whether more is due at once.
     fn run_timers(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
         let (engine, state) = (&self.engine, &mut self.state);
         let more = self.shared.timer.run(now, || engine.expire(now, state));
-        write_spill(&mut self.port, state).map_err(|error| WorkerError::Write(error.into()))?;
+        write_spill(&mut self.port, state).map_err(write_error)?;
         Ok(more)
     }
 
@@ -155,6 +146,35 @@ impl<Q, E> fmt::Debug for Worker<Q, E> {
     }
 }
 
+/// Where a packet is read to.
+fn room(outbox: &mut Outbox) -> &mut [u8] {
+    &mut outbox.buffer()[HEADROOM..HEADROOM + MAX_PACKET]
+}
+
+/// Translates the packet that has been read to [`room`], and sends it and what comes of it on its way.
+#[inline]
+fn carry<Q: Queue>(
+    batch: &mut impl Step,
+    port: &mut Port<Q>,
+    outbox: &mut Outbox,
+    len: usize,
+    offload: Offload,
+) -> Result<(), Errno> {
+    let mut packet = PacketBuf::new(outbox.buffer(), HEADROOM, len, offload);
+    match batch.translate(&mut packet) {
+        Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_) => {
+            let (at, offload) = ((packet.start(), packet.start() + packet.len()), packet.offload);
+            outbox.push(port, at, offload)?;
+        }
+        Verdict::Held | Verdict::Dropped(_) => {}
+    }
+    if batch.worker().spill.is_empty() {
+        return Ok(());
+    }
+    outbox.flush(port)?;
+    write_spill(port, batch.worker())
+}
+
 fn write_spill<Q: Queue>(port: &mut Port<Q>, state: &mut State) -> Result<(), Errno> {
     let mut outcome = Ok(());
     state.spill.drain(|packet, offload| {
@@ -163,4 +183,12 @@ fn write_spill<Q: Queue>(port: &mut Port<Q>, state: &mut State) -> Result<(), Er
         }
     });
     outcome
+}
+
+fn read_error(error: Errno) -> WorkerError {
+    WorkerError::Read(error.into())
+}
+
+fn write_error(error: Errno) -> WorkerError {
+    WorkerError::Write(error.into())
 }

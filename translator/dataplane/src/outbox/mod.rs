@@ -1,0 +1,137 @@
+//! Packets of a batch on their way out: those that one super-packet can stand for are merged, because a write costs far
+//! more than the bytes that are written.
+//!
+//! Nothing waits longer than for the end of its batch, which is when no packet is left to be read. Packets of a flow
+//! leave in the order they came in. Segmentation, here or in the kernel, gives the same packets again, but for IPv4
+//! identifications, which count up within a super-packet.
+
+mod segment;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use nat64_core::{HEADROOM, Offload};
+use rustix::io::Result;
+
+use crate::port::{MAX_PACKET, Port};
+use crate::queue::Queue;
+use segment::Headers;
+use slot::Slot;
+
+/// Flows whose packets wait at the same time.
+const SLOTS: usize = 16;
+/// Room behind a packet.
+const TAILROOM: usize = 128;
+
+/// The buffers of a worker: the one to read into, and those of packets that wait to be written.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    current: Box<[u8]>,
+    /// The first `waiting` hold a packet each.
+    slots: Vec<Slot>,
+    waiting: usize,
+    /// The slot that is emptied next for want of room.
+    next: usize,
+    /// The kinds of packets that are merged.
+    pub(crate) merging: Merging,
+}
+
+/// The kinds of packets that are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Merging {
+    pub(crate) tcp: bool,
+    pub(crate) udp: bool,
+}
+
+impl Merging {
+    pub(crate) const NONE: Self = Self { tcp: false, udp: false };
+
+    const fn takes(self, headers: Headers) -> bool {
+        match headers.kind() {
+            nat64_core::GsoKind::Udp => self.udp,
+            nat64_core::GsoKind::TcpV4 | nat64_core::GsoKind::TcpV6 => self.tcp,
+        }
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(merging: Merging) -> Self {
+        let buffer = || vec![0; HEADROOM + MAX_PACKET + TAILROOM].into_boxed_slice();
+        let slots = if merging == Merging::NONE { 0 } else { SLOTS };
+        let slots = (0..slots).map(|_| Slot::new(buffer())).collect();
+        Self { current: buffer(), slots, waiting: 0, next: 0, merging }
+    }
+
+    /// The buffer for a packet to be read to, [`HEADROOM`] from its start, and translated in.
+    pub(crate) const fn buffer(&mut self) -> &mut [u8] {
+        &mut self.current
+    }
+
+    /// Writes the packet `buffer()[start..end]`, now or with the rest of its batch.
+    #[inline]
+    pub(crate) fn push<Q: Queue>(&mut self, port: &mut Port<Q>, at: (usize, usize), offload: Offload) -> Result<()> {
+        let packet = &mut self.current[at.0..at.1];
+        let Some(headers) = Headers::of(packet) else {
+            self.flush(port)?;
+            return port.write(&mut self.current[at.0..at.1], offload);
+        };
+        let found = self.slots[..self.waiting].iter().position(|slot| slot.is_of_flow(headers, packet));
+        let is_segment = self.merging.takes(headers) && headers.is_segment(packet, offload);
+        match found {
+            Some(index) if is_segment => {
+                if !self.slots[index].append(headers, packet) {
+                    self.write(port, index)?;
+                    self.slots[index].put(&mut self.current, at, offload, headers);
+                }
+                Ok(())
+            }
+            Some(index) => {
+                self.remove(port, index)?;
+                port.write(&mut self.current[at.0..at.1], offload)
+            }
+            None if is_segment => {
+                let index = self.free_slot(port)?;
+                self.slots[index].put(&mut self.current, at, offload, headers);
+                Ok(())
+            }
+            None => port.write(packet, offload),
+        }
+    }
+
+    /// Writes all that waits.
+    #[inline]
+    pub(crate) fn flush<Q: Queue>(&mut self, port: &mut Port<Q>) -> Result<()> {
+        for index in 0..std::mem::take(&mut self.waiting) {
+            self.write(port, index)?;
+        }
+        self.next = 0;
+        Ok(())
+    }
+
+    fn free_slot<Q: Queue>(&mut self, port: &mut Port<Q>) -> Result<usize> {
+        if self.waiting < self.slots.len() {
+            self.waiting += 1;
+            return Ok(self.waiting - 1);
+        }
+        let index = self.next;
+        self.next = (index + 1) % self.slots.len();
+        self.write(port, index)?;
+        Ok(index)
+    }
+
+    fn remove<Q: Queue>(&mut self, port: &mut Port<Q>, index: usize) -> Result<()> {
+        self.waiting -= 1;
+        self.slots.swap(index, self.waiting);
+        self.write(port, self.waiting)
+    }
+
+    fn write<Q: Queue>(&mut self, port: &mut Port<Q>, index: usize) -> Result<()> {
+        let (packet, offload, merged) = self.slots[index].finish();
+        port.counters.merged.add(merged.into());
+        port.write(packet, offload)?;
+        if port.refuses_super_packets() {
+            self.merging = Merging::NONE;
+        }
+        Ok(())
+    }
+}
