@@ -4,5 +4,6 @@ mod fake;
 mod netns;
 pub(crate) mod packets;
 mod real_devices;
+mod super_packets;
 mod whole;
 mod workers;
