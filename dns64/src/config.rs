@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::listen;
 use crate::loops;
 use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
+use crate::wire::{EDNS_PAYLOAD, LEAST_PAYLOAD};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
 pub const DEFAULT_EXCLUSION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
@@ -95,11 +96,16 @@ pub struct Config {
     pub cookies: bool,
     /// What clients are told that ask for the server's name (RFC 5001); up to 64 bytes. Default nothing.
     pub nsid: Option<String>,
+    /// The largest UDP payload that is taken and sent, in bytes, in either direction. Default 1232, which fits every IPv6
+    /// path without fragments; from 512 to 4096.
+    pub edns_payload: u16,
+    /// How names under a prefix's reverse zone are answered. Default an alias to the IPv4 name.
+    pub ptr: PtrMode,
     /// UDP sockets for each listen address, over which the kernel spreads clients. Default 0, which is one for each CPU.
     pub udp_sockets: u16,
     /// Connections at once over TCP, TLS and HTTPS, at most; those beyond are closed. Default 200.
     pub tcp_connections: usize,
-    /// The same for one client address. Default 50.
+    /// The same for one client: an IPv4 address or an IPv6 /64. Default 50.
     pub connections_per_client: usize,
     /// A TCP connection without a query for this long is closed (RFC 7766 §6.2.3). Default 10 s.
     pub tcp_idle: Duration,
@@ -145,6 +151,8 @@ impl Config {
             rate_limit: 0,
             cookies: true,
             nsid: None,
+            edns_payload: EDNS_PAYLOAD,
+            ptr: PtrMode::default(),
             udp_sockets: 0,
             tcp_connections: 200,
             connections_per_client: 50,
@@ -186,6 +194,7 @@ impl Config {
         within("max-in-flight", self.max_in_flight as u128, 1, 1_000_000, "queries")?;
         within("tcp-connections", self.tcp_connections as u128, 1, 1_000_000, "connections")?;
         within("connections-per-client", self.connections_per_client as u128, 1, 1_000_000, "connections")?;
+        within("edns-payload", self.edns_payload.into(), LEAST_PAYLOAD.into(), 4096, "bytes")?;
         within("ipv4only-ttl", self.ipv4only_ttl.as_secs().into(), 0, 604_800, "seconds")?;
         within("tcp-idle", ms(self.tcp_idle), 100, 3_600_000, "milliseconds")?;
         if let Some(choice) = self.range_prefixes.iter().find(|choice| choice.prefixes.is_empty()) {
@@ -282,6 +291,23 @@ pub enum UpstreamOrder {
     Listed,
     /// The one that answers fastest; now and then another, to see whether that has changed.
     Fastest,
+}
+
+/// How names under a prefix's reverse zone are answered (RFC 6147 §5.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PtrMode {
+    /// With an alias to the IPv4 reverse name, and what is there.
+    #[default]
+    Alias,
+    /// With the records of the IPv4 reverse name, as if they were its own.
+    Direct,
+}
+
+/// Whether this text is a domain name, with or without its last dot.
+#[must_use]
+pub fn is_domain_name(text: &str) -> bool {
+    name(text).is_some()
 }
 
 /// The first upstream that is one of the listen addresses, as an error.

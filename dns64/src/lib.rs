@@ -40,7 +40,8 @@ mod wire;
 
 pub use clients::DEFAULT_CLIENTS;
 pub use config::{
-    CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, Route, UpstreamOrder, check_certificate, is_https_path,
+    CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, PtrMode, Route, UpstreamOrder, check_certificate,
+    is_domain_name, is_https_path,
 };
 pub use domains::Treatment;
 pub use error::{Error, Protocol};

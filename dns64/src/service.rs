@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::arpa;
 use crate::chain::{self, Found, Lookup};
-use crate::config::Config;
+use crate::config::{Config, PtrMode};
 use crate::cookies::Cookies;
 use crate::domains::Treatment;
 use crate::error::Error;
@@ -47,6 +47,8 @@ pub(crate) struct Service {
     refusals: Limiter,
     cookies: Option<Cookies>,
     nsid: Option<Box<[u8]>>,
+    edns_payload: u16,
+    ptr: PtrMode,
     deadline: Duration,
     ipv4only_ttl: u32,
     stats: Arc<Stats>,
@@ -64,6 +66,8 @@ impl Service {
             refusals: Limiter::new(REFUSALS),
             cookies: config.cookies.then(Cookies::new),
             nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
+            edns_payload: config.edns_payload,
+            ptr: config.ptr,
             deadline: config.deadline,
             ipv4only_ttl: config.ipv4only_ttl.as_secs().try_into().unwrap_or(u32::MAX),
             stats,
@@ -88,7 +92,7 @@ impl Service {
             return None;
         }
         let refusal = Message::empty(&query.ask().question, rcode::REFUSED).with_ede(ede::PROHIBITED);
-        Some(refusal.finish(query, limit, &Extras::default()).0)
+        Some(refusal.finish(query, limit, &self.extras(query, origin)).0)
     }
 
     /// Copies the answer to `out` if it is ready to be sent.
@@ -201,6 +205,7 @@ impl Service {
     fn extras(&self, query: &Query<'_>, origin: Origin) -> Extras<'_> {
         let Some(edns) = query.edns else { return Extras::default() };
         Extras {
+            payload: self.edns_payload,
             cookie: self.cookies.as_ref().and_then(|cookies| Some(cookies.answer(&edns.cookie?, origin.client))),
             nsid: self.nsid.as_deref().filter(|_| edns.wants_nsid),
         }
@@ -376,19 +381,26 @@ impl Service {
             Reverse::Nonexistent => return arpa::negative(question, rcode::NAME_ERROR, zone, REVERSE_NEGATIVE_TTL),
         };
         let target = Name::from(address);
-        if question.kind() == code::CNAME {
+        if question.kind() == code::CNAME && self.ptr == PtrMode::Alias {
             return aliased(ask, name, target, Sections::default());
         }
         if question.kind() == code::PTR
             && let Some(pointer) = arpa::pointer(address, self.ipv4only_ttl)
         {
-            return aliased(ask, name, target, Sections { answers: vec![pointer], ..Sections::default() });
+            let there = Sections { answers: vec![pointer], ..Sections::default() };
+            return match self.ptr {
+                PtrMode::Alias => aliased(ask, name, target, there),
+                PtrMode::Direct => direct(ask, &name, &there),
+            };
         }
         let Some(there) = Question::new(&target, question.kind()) else { return unanswered(ask, ede::NETWORK_ERROR) };
         let found = chain::follow(&self.resolver, &ask.about(there), None, deadline).await;
         match found.outcome() {
             Outcome::Answered(there) if there.rcode == rcode::NO_ERROR && !there.sections.answers.is_empty() => {
-                aliased(ask, name, target, there.sections.clone())
+                match self.ptr {
+                    PtrMode::Alias => aliased(ask, name, target, there.sections.clone()),
+                    PtrMode::Direct => direct(ask, &name, &there.sections),
+                }
             }
             // An alias to nothing helps nobody (RFC 6147 §5.3.1): the absence is told about the name itself.
             Outcome::Answered(there) if matches!(there.rcode, rcode::NO_ERROR | rcode::NAME_ERROR) => {
@@ -419,6 +431,16 @@ fn aliased(ask: &Ask, name: Name, mut target: Name, there: Sections) -> Message 
     }
     answers.insert(0, Record::from_rdata(name, ttl, RData::CNAME(CNAME(target))));
     Message::from_sections(&ask.question, rcode::NO_ERROR, Sections { answers, ..there })
+}
+
+/// The records of the IPv4 name as those of `name`, with the least TTL of the chain that led to them and without
+/// signatures, which are over another name.
+fn direct(ask: &Ask, name: &Name, there: &Sections) -> Message {
+    let kind = ask.question.kind();
+    let ttl = there.answers.iter().map(|record| record.ttl).min().unwrap_or(0).min(ALIAS_TTL);
+    let own = there.answers.iter().filter(|record| u16::from(record.record_type()) == kind);
+    let answers = own.map(|record| Record::from_rdata(name.clone(), ttl, record.data.clone())).collect();
+    Message::from_sections(&ask.question, rcode::NO_ERROR, Sections { answers, ..Sections::default() })
 }
 
 fn unanswered(ask: &Ask, ede: u16) -> Message {

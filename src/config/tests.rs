@@ -23,11 +23,11 @@ fn source(text: &str) -> Source {
     Source { path: Some(PathBuf::from("nat64.toml")), text: text.to_owned() }
 }
 
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     resolve(source(text), &Overrides::default()).unwrap()
 }
 
-fn complaint(text: &str) -> String {
+pub(super) fn complaint(text: &str) -> String {
     resolve(source(text), &Overrides::default()).unwrap_err().to_string()
 }
 
@@ -59,7 +59,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
     found
 }
 
-const SMALLEST: &str = "[translator]\npool4 = \"192.0.2.1\"\n[dns64]\nupstreams = \"192.0.2.53\"\n";
+pub(super) const SMALLEST: &str = "[translator]\npool4 = \"192.0.2.1\"\n[dns64]\nupstreams = \"192.0.2.53\"\n";
 
 #[test]
 fn every_mistake_in_a_file_is_shown_at_its_place_with_what_is_allowed() {
@@ -127,7 +127,6 @@ fn every_mistake_in_a_file_is_shown_at_its_place_with_what_is_allowed() {
         ("no listener", "[dns64]\nlisten = []\nupstreams = \"192.0.2.53\"\n"),
         ("clients that are no range", "[dns64]\nclients = [\"auto\", \"192.0.2.1/24\"]\n"),
         ("clients by name", "[dns64]\nclients = \"example\"\n"),
-        ("no clients", "[dns64]\nclients = []\nupstreams = \"192.0.2.53\"\n"),
         ("an excluded range that is none", "[dns64]\nexclude-aaaa = [\"192.0.2.0/24\"]\n"),
         ("too many attempts", "[dns64]\nattempts = 17\n"),
         ("the translator on without a pool", "[translator]\nenabled = true\n"),
@@ -304,18 +303,6 @@ fn the_defaults_are_those_of_the_crates_that_use_them() {
     expected.errors.rate = 100;
     assert_eq!(policy, expected);
     assert_eq!(dns64, dns64::Config::new(dns64.upstreams.clone(), dns64.prefixes.clone()));
-}
-
-#[test]
-fn clients_are_ranges_and_what_is_known_of_this_host() {
-    let clients = |value: &str| {
-        let settings = settings(&format!("{SMALLEST}clients = {value}\n"));
-        (settings.serves_links, settings.dns64.unwrap().clients)
-    };
-    let net = |text: &str| text.parse::<ipnet::IpNet>().unwrap();
-    assert_eq!(clients("\"192.0.2.1\""), (false, vec![net("192.0.2.1/32")]));
-    let (serves_links, nets) = clients("[\"auto\", \"2001:db8::/32\"]");
-    assert!(serves_links && nets.contains(&net("2001:db8::/32")) && nets.contains(&net("10.0.0.0/8")));
 }
 
 #[test]

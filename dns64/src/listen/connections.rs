@@ -1,6 +1,6 @@
 //! How many connections clients may hold, one client and all of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
@@ -35,7 +35,7 @@ impl Connections {
 
     /// A place for one more connection of this client, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let client = client.to_canonical();
+        let client = owner(client);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_client = open.by_client.get(&client).copied().unwrap_or_default();
         if open.all >= self.most || of_client >= self.most_per_client {
@@ -61,6 +61,14 @@ impl Drop for Place {
     }
 }
 
+/// Who an address belongs to: an IPv4 address to itself, an IPv6 address to its /64, of which a host has all.
+fn owner(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,14 @@ mod tests {
         assert!(connections.admit(address("192.0.2.3")).is_none());
         drop(second);
         assert!(connections.admit(address("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn all_addresses_of_a_subnet_are_one_client() {
+        let connections = Arc::new(Connections::new(3, 1));
+        let _first = connections.admit(address("2001:db8::1")).unwrap();
+        assert!(connections.admit(address("2001:db8::ffff:0:0:2")).is_none());
+        assert!(connections.admit(address("2001:db8:0:1::1")).is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::pool::{Pool, Unavailable};
 use crate::stats::Stats;
-use crate::wire::{Ask, EDNS_PAYLOAD, HEADER_LEN, Malformed, Reply, code, ede, flag, rcode};
+use crate::wire::{Ask, HEADER_LEN, Malformed, Reply, code, ede, flag, rcode};
 
 /// Datagrams that answer something else, after which an attempt gives up: somebody is guessing IDs.
 const MOST_MISMATCHES: usize = 100;
@@ -47,6 +47,8 @@ pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Pool,
     /// Whether letters are sent in random case.
     pub(super) random_case: bool,
+    /// The largest UDP payload that is offered, in bytes.
+    pub(super) payload: u16,
     /// For the datagram, and again for the connection.
     pub(super) timeout: Duration,
     /// For everything.
@@ -99,7 +101,7 @@ impl Exchange<'_> {
             Unavailable::There(error) => self.unreachable(&error),
         })?;
         let id = rand::random();
-        let mut query = encode(ask, id, with_edns);
+        let mut query = encode(ask, id, with_edns.then_some(self.payload));
         let name = HEADER_LEN..HEADER_LEN + ask.question.name_bytes().len();
         if self.random_case {
             mix_case(&mut query[name.clone()]);
@@ -126,7 +128,10 @@ impl Exchange<'_> {
 
     async fn tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
         let id = rand::random();
-        let bytes = self.tcp_bytes(&encode(ask, id, with_edns)).await.map_err(|error| self.unreachable(&error))?;
+        let bytes = self
+            .tcp_bytes(&encode(ask, id, with_edns.then_some(self.payload)))
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         Reply::parse(bytes, id, &ask.question).map_err(|_| Failure::Unreadable)
     }
 
@@ -163,17 +168,17 @@ fn mix_case(name: &mut [u8]) {
     }
 }
 
-/// The query in wire form. AD is always set: the answer's AD bit is kept for those clients that want it (RFC 6840 §5.7).
-fn encode(ask: &Ask, id: u16, with_edns: bool) -> Vec<u8> {
+/// The query in wire form, with EDNS if a payload size is given. AD is always set: the answer's AD bit is kept for those clients that want it (RFC 6840 §5.7).
+fn encode(ask: &Ask, id: u16, payload: Option<u16>) -> Vec<u8> {
     let when = |condition, bit| if condition { bit } else { 0 };
     let flags = flag::AD | when(ask.recursion, flag::RD) | when(ask.checking_disabled, flag::CD);
-    let words = [id, flags, 1, 0, 0, u16::from(with_edns)];
+    let words = [id, flags, 1, 0, 0, u16::from(payload.is_some())];
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
     bytes.extend_from_slice(ask.question.bytes());
-    if with_edns {
+    if let Some(payload) = payload {
         bytes.push(0);
         bytes.extend_from_slice(&code::OPT.to_be_bytes());
-        bytes.extend_from_slice(&EDNS_PAYLOAD.to_be_bytes());
+        bytes.extend_from_slice(&payload.to_be_bytes());
         bytes.extend_from_slice(&[0, 0, if ask.dnssec { 0x80 } else { 0 }, 0, 0, 0]);
     }
     bytes

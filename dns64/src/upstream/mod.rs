@@ -30,6 +30,7 @@ pub(crate) struct Forwarder {
     attempts: u32,
     order: UpstreamOrder,
     random_case: bool,
+    payload: u16,
     stats: Arc<Stats>,
 }
 
@@ -52,6 +53,7 @@ impl Forwarder {
             attempts: config.attempts,
             order: config.upstream_order,
             random_case: config.random_case,
+            payload: config.edns_payload,
             stats,
         }
     }
@@ -110,7 +112,8 @@ impl Forwarder {
         let upstream = &self.upstreams[index];
         let started = Instant::now();
         let (timeout, random_case, stats) = (self.timeout, self.random_case, &*self.stats);
-        let exchange = Exchange { pool: &upstream.pool, random_case, timeout, deadline, stats };
+        let payload = self.payload;
+        let exchange = Exchange { pool: &upstream.pool, random_case, payload, timeout, deadline, stats };
         let result = exchange.run(ask).await;
         if result.is_ok() {
             upstream.health.took(started.elapsed());

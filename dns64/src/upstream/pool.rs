@@ -17,7 +17,7 @@ const MOST_USES: u32 = 32;
 /// How long one socket serves: firewalls forget idle flows, and routes change.
 const LONGEST_LIFE: Duration = Duration::from_secs(10);
 
-/// Room for an answer over UDP in bytes; an upstream that ignores our limit of 1232 is asked again over TCP.
+/// Room for an answer over UDP in bytes; an upstream that sends more than any limit of ours is asked again over TCP.
 const DATAGRAM: usize = 4096;
 
 /// Sockets that wait for a question, at most.

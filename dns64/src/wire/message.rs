@@ -58,12 +58,20 @@ pub(crate) enum Told {
 }
 
 /// What an answer's OPT record has besides (RFC 7873, RFC 5001).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Extras<'a> {
+    /// The largest UDP payload that we take and send, in bytes.
+    pub(crate) payload: u16,
     /// The client's cookie and ours.
     pub(crate) cookie: Option<[u8; 24]>,
     /// Our name, if it was asked for.
     pub(crate) nsid: Option<&'a [u8]>,
+}
+
+impl Default for Extras<'_> {
+    fn default() -> Self {
+        Self { payload: EDNS_PAYLOAD, cookie: None, nsid: None }
+    }
 }
 
 impl Extras<'_> {
@@ -189,7 +197,7 @@ impl Head {
         let question = query.question();
         let has_opt = query.edns.is_some();
         let opt_len = if has_opt { opt_len(self.errors, extras) } else { 0 };
-        let truncated = bytes.len() + opt_len > query.largest_answer(limit);
+        let truncated = bytes.len() + opt_len > query.largest_answer(limit, extras.payload);
         if truncated {
             bytes.truncate(HEADER_LEN + question.len());
             bytes[6..HEADER_LEN].fill(0);
@@ -271,7 +279,7 @@ pub(super) fn append_opt(bytes: &mut Vec<u8>, rcode: u16, dnssec: bool, errors: 
     let [_, rcode_high] = (rcode >> 4).to_be_bytes();
     bytes.push(0);
     bytes.extend_from_slice(&code::OPT.to_be_bytes());
-    bytes.extend_from_slice(&EDNS_PAYLOAD.to_be_bytes());
+    bytes.extend_from_slice(&extras.payload.to_be_bytes());
     bytes.extend_from_slice(&[rcode_high, 0, if dnssec { 0x80 } else { 0 }, 0]);
     let length = u16::try_from(options_len(errors, extras)).unwrap_or_default();
     bytes.extend_from_slice(&length.to_be_bytes());

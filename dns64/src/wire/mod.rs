@@ -16,9 +16,12 @@ pub(crate) use query::{Cookie, Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};
 pub(crate) use reply::{Malformed, Reply};
 
-/// UDP payload size that we accept and offer, in bytes: what fits every IPv6 path without fragments (RFC 6891 §6.2.5
-/// leaves the choice open; 1232 is the IPv6 minimum MTU of 1280 less its headers).
+/// UDP payload size that we accept and offer unless configured otherwise, in bytes: what fits every IPv6 path without
+/// fragments (RFC 6891 §6.2.5 leaves the choice open; 1232 is the IPv6 minimum MTU of 1280 less its headers).
 pub(crate) const EDNS_PAYLOAD: u16 = 1232;
+
+/// The smallest UDP payload size that there is (RFC 6891 §6.2.3).
+pub(crate) const LEAST_PAYLOAD: u16 = 512;
 
 /// Record types and classes by number, for code that works on bytes.
 pub(crate) mod code {

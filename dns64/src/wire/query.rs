@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::cursor::{Cursor, Header};
 use super::message::Extras;
 use super::question::{Ask, Question};
-use super::{EDNS_PAYLOAD, code, flag, option, rcode};
+use super::{LEAST_PAYLOAD, code, flag, option, rcode};
 
 /// A query that can be answered: opcode QUERY, one question, EDNS version 0 or none.
 #[derive(Clone, Copy, Debug)]
@@ -110,13 +110,13 @@ impl<'m> Query<'m> {
         self.edns.is_some_and(|edns| edns.dnssec)
     }
 
-    /// The largest answer in bytes.
-    pub(crate) fn largest_answer(&self, limit: Limit) -> usize {
+    /// The largest answer in bytes, where datagrams of `payload` bytes are the largest that we send.
+    pub(crate) fn largest_answer(&self, limit: Limit, payload: u16) -> usize {
         match (limit, self.edns) {
             (Limit::Stream, _) => usize::from(u16::MAX),
             // RFC 6891 §6.2.3: values lower than 512 are treated as 512.
-            (Limit::Datagram, Some(edns)) => edns.payload.clamp(512, EDNS_PAYLOAD).into(),
-            (Limit::Datagram, None) => 512,
+            (Limit::Datagram, Some(edns)) => edns.payload.max(LEAST_PAYLOAD).min(payload).into(),
+            (Limit::Datagram, None) => LEAST_PAYLOAD.into(),
         }
     }
 }

@@ -184,7 +184,7 @@ fn the_size_limit_is_what_the_client_said_within_512_and_1232() {
         });
         let mut query = Query::parse(&bytes).unwrap();
         query.edns = payload.map(|payload| query::Edns { payload, ..query::Edns::default() });
-        query.largest_answer(Limit::Datagram)
+        query.largest_answer(Limit::Datagram, EDNS_PAYLOAD)
     };
     assert_eq!([None, Some(0), Some(600), Some(1232), Some(4096)].map(limit), [512, 512, 600, 1232, 1232]);
 }

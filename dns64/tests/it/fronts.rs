@@ -35,6 +35,44 @@ async fn an_answer_too_large_for_the_client_is_truncated_and_comes_whole_over_tc
 }
 
 #[tokio::test]
+async fn datagrams_are_as_large_as_client_and_configuration_allow_and_upstreams_are_told_the_same() {
+    // 12 + 12 + 4 bytes, 16 for each A record, 28 for each AAAA record, 11 and 6 for OPT and extended error.
+    let lines: String = (1..=50).map(|last| format!("x.example. 900 A 192.0.2.{last}\n")).collect();
+    for (configured, offered, truncated) in
+        [(1232, 4096, true), (512, 1500, true), (1500, 1232, true), (1500, 1500, false), (4096, 4096, false)]
+    {
+        let upstream = Upstream::zone(&lines).await;
+        let server = start(dns64::Config { edns_payload: configured, ..config(&[upstream.address]) }).await;
+        let answer = Ask::new("x.example. AAAA").edns(offered).over_udp(server.address).await;
+        assert_eq!(answer.metadata.truncation, truncated, "{configured} {offered}");
+        assert_eq!(answer.edns.unwrap().max_payload(), configured);
+        assert_eq!(upstream.offered(), [configured; 2]);
+    }
+}
+
+#[tokio::test]
+async fn one_client_cannot_hold_all_connections() {
+    let upstream = Upstream::zone(ZONE).await;
+    let mut config = config(&[upstream.address]);
+    config.connections_per_client = 2;
+    let server = start(config).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        send_tcp(&mut stream, &Ask::new("v4.example. A").0).await;
+        assert!(receive_tcp(&mut stream).await.is_some());
+        held.push(stream);
+    }
+    let mut third = TcpStream::connect(server.address).await.unwrap();
+    assert!(receive_tcp(&mut third).await.is_none());
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(server.address).await.unwrap();
+    send_tcp(&mut other, &Ask::new("v4.example. A").0).await;
+    assert!(receive_tcp(&mut other).await.is_some());
+}
+
+#[tokio::test]
 async fn answers_leave_a_wildcard_socket_from_the_address_that_was_asked() {
     let upstream = Upstream::zone(ZONE).await;
     for (listen, asked) in [("0.0.0.0:0", "127.0.0.5"), ("[::]:0", "127.0.0.6"), ("[::]:0", "::1")] {

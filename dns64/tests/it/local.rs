@@ -159,6 +159,22 @@ async fn where_the_ipv4_name_is_an_alias_ours_leads_to_its_target() {
 }
 
 #[tokio::test]
+async fn a_reverse_name_may_have_the_records_of_the_ipv4_one_as_its_own() {
+    let zone = "
+        33.2.0.192.in-addr.arpa.        60 CNAME 33.32-27.2.0.192.in-addr.arpa.
+        33.32-27.2.0.192.in-addr.arpa. 900 PTR v4.example.
+    ";
+    let upstream = Upstream::zone(zone).await;
+    let server = start(dns64::Config { ptr: dns64::PtrMode::Direct, ..config(&[upstream.address]) }).await;
+    let told = async |name: &str, kind: &str| answers(&ask(server.address, &format!("{name} {kind}")).await);
+    let name = reverse("2001:db8:64::192.0.2.33");
+    assert_eq!(told(&name, "PTR").await, [format!("{name} 60 PTR v4.example.")]);
+    assert_eq!(told(&name, "CNAME").await, [format!("{name} 60 CNAME 33.32-27.2.0.192.in-addr.arpa.")]);
+    let discovered = reverse("2001:db8:64::192.0.0.171");
+    assert_eq!(told(&discovered, "PTR").await, [format!("{discovered} 600 PTR ipv4only.arpa.")]);
+}
+
+#[tokio::test]
 async fn a_validating_client_gets_reverse_names_as_they_are() {
     let upstream = Upstream::zone(ZONE).await;
     let server = start_with(&upstream).await;

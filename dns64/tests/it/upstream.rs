@@ -39,6 +39,7 @@ type Choice = dyn Fn(&Query) -> Script + Send + Sync;
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    offered: Arc<Mutex<Vec<u16>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -46,6 +47,7 @@ struct Shared {
     zone: Vec<Record>,
     choice: Box<Choice>,
     asked: Arc<Mutex<Vec<String>>>,
+    offered: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Upstream {
@@ -63,11 +65,17 @@ impl Upstream {
         };
         let address = udp.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<String>>>::default();
+        let offered = Arc::<Mutex<Vec<u16>>>::default();
         let zone = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(record).collect();
-        let shared = Arc::new(Shared { zone, choice: Box::new(choice), asked: Arc::clone(&asked) });
+        let shared = Arc::new(Shared {
+            zone,
+            choice: Box::new(choice),
+            asked: Arc::clone(&asked),
+            offered: Arc::clone(&offered),
+        });
         let tasks =
             vec![tokio::spawn(serve_udp(Arc::new(udp), Arc::clone(&shared))), tokio::spawn(serve_tcp(tcp, shared))];
-        Self { address, asked, tasks }
+        Self { address, asked, offered, tasks }
     }
 
     /// The questions so far, as `name TYPE` or `name TYPE tcp`, without the server's own probes.
@@ -79,6 +87,11 @@ impl Upstream {
             .filter(|question| !question.to_ascii_lowercase().contains("nat64-probe"))
             .cloned()
             .collect()
+    }
+
+    /// The UDP payload sizes that were offered with these questions, where they had an OPT record.
+    pub(crate) fn offered(&self) -> Vec<u16> {
+        self.offered.lock().unwrap().clone()
     }
 }
 
@@ -124,6 +137,9 @@ impl Shared {
         let question = query.queries[0].clone();
         let suffix = if over_tcp { " tcp" } else { "" };
         self.asked.lock().unwrap().push(format!("{} {}{suffix}", question.name(), question.query_type()));
+        if !question.name().to_ascii().contains("nat64-probe") {
+            self.offered.lock().unwrap().extend(query.edns.as_ref().map(Edns::max_payload));
+        }
         let answer = self.zone_answer(&query);
         let encoded = |message: &Message| message.to_vec().unwrap();
         match (self.choice)(&question) {

@@ -36,6 +36,11 @@ impl Default for TlsSection {
 }
 
 impl TlsSection {
+    /// The addresses that encrypted queries are taken on.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.values().map(|listen| listen.0).chain(self.https_listen.values().map(|listen| listen.0))
+    }
+
     /// Puts what the server is told about encrypted queries into `config`.
     pub(super) fn apply(&self, config: &mut dns64::Config) {
         config.listen_tls = self.listen.values().map(|listen| listen.0).collect();
