@@ -33,6 +33,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
         assignment(&file.translator)?;
         rules(&file.translator)?;
         sources(&file.translator)?;
+        tos(&file.translator)?;
     }
     if dns64_on.value {
         super::dns64::check(&dns64_on, &file.dns64)?;
@@ -184,6 +185,16 @@ fn unusable(range: &PoolRange) -> Option<(Ipv4Addr, &'static str)> {
         .filter(|(net, _)| range.first <= net.broadcast() && net.network() <= range.last)
         .map(|(net, what)| (range.first.max(net.network()), what))
         .next()
+}
+
+fn tos(section: &TranslatorSection) -> Result<(), Problem> {
+    let header = &section.header;
+    if header.copy_traffic_class && header.tos.value.to::<u8>() != 0 {
+        return Err(header.tos.problem(
+            "tos is for packets whose traffic class is not copied; set copy-traffic-class = false as well, or leave tos out",
+        ));
+    }
+    Ok(())
 }
 
 fn sources(section: &TranslatorSection) -> Result<(), Problem> {

@@ -10,6 +10,7 @@ use pref64::Pref64;
 use serde::{Deserialize, Serialize};
 
 use super::dns64::Dns64Section;
+use super::link::LinkMtu;
 use super::place::Located;
 use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
@@ -192,11 +193,18 @@ impl Default for LimitsSection {
 pub(crate) struct MtuSection {
     pub(crate) lowest_ipv6: Number<1280, 65535>,
     pub(crate) tcp_mss_clamp: MssClamp,
+    pub(crate) ipv4_link: LinkMtu<68>,
+    pub(crate) ipv6_link: LinkMtu<1280>,
 }
 
 impl Default for MtuSection {
     fn default() -> Self {
-        Self { lowest_ipv6: Number::new(MtuPolicy::default().lowest_ipv6.into()), tcp_mss_clamp: MssClamp::Off }
+        Self {
+            lowest_ipv6: Number::new(MtuPolicy::default().lowest_ipv6.into()),
+            tcp_mss_clamp: MssClamp::Off,
+            ipv4_link: LinkMtu::Auto,
+            ipv6_link: LinkMtu::Auto,
+        }
     }
 }
 
@@ -205,13 +213,19 @@ impl Default for MtuSection {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(crate) struct HeaderSection {
     pub(crate) copy_traffic_class: bool,
+    pub(crate) tos: Located<Number<0, 255>>,
     pub(crate) flow_label: FlowLabel,
     pub(crate) udp_zero_checksum: UdpZeroChecksum,
 }
 
 impl Default for HeaderSection {
     fn default() -> Self {
-        Self { copy_traffic_class: true, flow_label: FlowLabel::Zero, udp_zero_checksum: UdpZeroChecksum::Compute }
+        Self {
+            copy_traffic_class: true,
+            tos: Located::default(Number::new(0)),
+            flow_label: FlowLabel::Zero,
+            udp_zero_checksum: UdpZeroChecksum::Compute,
+        }
     }
 }
 
@@ -343,6 +357,7 @@ pub(crate) enum FlowLabel {
 pub(crate) enum UdpZeroChecksum {
     Compute,
     Drop,
+    Forward,
 }
 
 /// `log.level`

@@ -6,6 +6,7 @@
 mod check;
 mod dns64;
 mod file;
+mod link;
 mod overrides;
 mod place;
 mod rules;

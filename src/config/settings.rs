@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use nat64_core::Policy;
 use nat64_core::policy::{
     ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MappingBehavior, MtuPolicy, PoolRule, Pooling,
     PortAssignment, PortBlocks, Timers, UdpZeroChecksum,
 };
+use nat64_core::{LinkMtus, Policy};
 use pref64::WellKnownPolicy;
 
 use super::check::pool_range;
@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) find_source6: bool,
     /// Whether [`ErrorPolicy::source4`] is to be found out.
     pub(crate) find_source4: bool,
+    /// MTUs of the links on both sides that are given, not to be found out.
+    pub(crate) links: LinkMtus,
     /// Queues and threads of the translator; 0 means one per CPU.
     pub(crate) workers: u16,
     /// The translator's network device.
@@ -100,6 +102,10 @@ impl Settings {
             policy,
             find_source6: errors.send && errors.source6.value == Auto::Auto,
             find_source4: errors.send && errors.source4.value == Auto::Auto,
+            links: LinkMtus {
+                ipv4: file.translator.mtu.ipv4_link.given(),
+                ipv6: file.translator.mtu.ipv6_link.given(),
+            },
             workers: file.translator.workers.to(),
             device: DeviceSettings {
                 name: file.device.name.as_str().to_owned(),
@@ -264,9 +270,10 @@ fn mtu(section: &TranslatorSection) -> MtuPolicy {
     MtuPolicy { lowest_ipv6, clamp_mss_to_ipv6_mtu }
 }
 
-const fn header(section: &TranslatorSection) -> HeaderPolicy {
+fn header(section: &TranslatorSection) -> HeaderPolicy {
     HeaderPolicy {
         copy_traffic_class: section.header.copy_traffic_class,
+        tos: section.header.tos.value.to(),
         flow_label: match section.header.flow_label {
             file::FlowLabel::Zero => FlowLabel::Zero,
             file::FlowLabel::Hash => FlowLabel::Hash,
@@ -274,6 +281,7 @@ const fn header(section: &TranslatorSection) -> HeaderPolicy {
         udp_zero_checksum: match section.header.udp_zero_checksum {
             file::UdpZeroChecksum::Compute => UdpZeroChecksum::Compute,
             file::UdpZeroChecksum::Drop => UdpZeroChecksum::Drop,
+            file::UdpZeroChecksum::Forward => UdpZeroChecksum::Forward,
         },
     }
 }

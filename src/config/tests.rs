@@ -109,6 +109,11 @@ fn every_mistake_in_a_file_is_shown_at_its_place_with_what_is_allowed() {
         ("a long timer", "[translator.timers]\nicmp = \"31d\"\n"),
         ("no duration", "[translator.timers]\ntcp-established = \"2 hours\"\n"),
         ("an MTU below IPv6's least", "[translator.mtu]\nlowest-ipv6 = 1279\n"),
+        ("a link MTU in words", "[translator.mtu]\nipv4-link = \"1500\"\n"),
+        ("an IPv6 link below IPv6's least", "[translator.mtu]\nipv6-link = 1279\n"),
+        ("an IPv4 link longer than a packet", "[translator.mtu]\nipv4-link = 65536\n"),
+        ("a TOS octet beside a copied one", "[translator]\npool4 = \"192.0.2.1\"\n[translator.header]\ntos = 8\n"),
+        ("a TOS octet of nine bits", "[translator.header]\ncopy-traffic-class = false\ntos = 256\n"),
         ("an MSS clamp that is no MTU", "[translator.mtu]\ntcp-mss-clamp = 536\n"),
         ("a source of the wrong family", "[translator.icmp-errors]\nsource4 = \"2001:db8::1\"\n"),
         (

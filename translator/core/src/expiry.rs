@@ -15,9 +15,7 @@ const DATAGRAMS: usize = 256;
 /// Does a bounded part of what is due. Returns whether more is.
 pub(crate) fn expire(batch: &mut Batch<'_>) -> bool {
     let lost = batch.translator.fragments.expire(batch.now, DATAGRAMS);
-    for _ in 0..lost {
-        batch.worker.counters.count_drop(DropReason::FragmentTimeout);
-    }
+    batch.count_lost(DropReason::FragmentTimeout, lost);
     let mut more = expire_stored_syns(batch);
     for number in 0..batch.translator.shard_count() {
         more |= expire_shard(batch, number);

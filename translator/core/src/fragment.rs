@@ -1,9 +1,11 @@
 //! Fragments: finding the ports of those that do not carry them (RFC 6146 §3.4).
 //!
-//! Fragments are translated one by one. One that comes before its first fragment is held until that has come. Where the
-//! checksum depends on the whole datagram (ICMP echo, whose pseudo-header differs in length between the versions, and
-//! UDP without a checksum), all are held and put together. Overlapping fragments condemn their datagram (RFC 5722).
+//! Fragments are translated one by one. One that comes before its first fragment is held until that has come. Where
+//! translation needs the whole datagram (ICMP echo, whose checksum covers its length in IPv6 only, ICMP errors, and UDP
+//! that is to be given a checksum), all are held and put together. Overlapping fragments condemn their datagram
+//! (RFC 5722).
 
+mod admission;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -13,53 +15,14 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::packet::{Fragment, HEADROOM, Upper};
+use crate::packet::{HEADROOM, Upper};
 use crate::policy::Limits;
 use crate::session::subscriber_prefix;
 use crate::time::Timestamp;
 use crate::verdict::DropReason;
 
+pub(crate) use admission::{Admission, Arrival, Held, Key, Rejection};
 pub(crate) use whole::allow_fragmentation;
-
-/// What fragments of one datagram have in common (RFC 791 §3.2, RFC 8200 §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) identification: u32,
-    pub(crate) protocol: u8,
-}
-
-/// One fragment as it came.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival<'p> {
-    pub(crate) key: Key,
-    pub(crate) place: Fragment,
-    /// Bytes of IP header (and extension headers) in front of the fragment's data.
-    pub(crate) header_len: usize,
-    /// The whole packet.
-    pub(crate) packet: &'p [u8],
-    /// What the first fragment carries; nothing for the others.
-    pub(crate) upper: Option<Upper>,
-}
-
-/// What to do with a fragment.
-#[derive(Debug)]
-pub(crate) enum Admission {
-    /// Translate it: its datagram carries this. Then the ones in the list, which came too early.
-    Translate(Upper, Vec<Held>),
-    /// The datagram is complete: translate this, which is it, instead.
-    Whole(Held),
-    /// It is kept.
-    Held,
-}
-
-/// A packet that was kept, with headroom in front.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) storage: Vec<u8>,
-    pub(crate) len: usize,
-}
 
 /// Fragments of one datagram at the most; more than a datagram of 64 KB has in pieces of 512 bytes.
 const MOST_PIECES: usize = 128;
@@ -124,12 +87,12 @@ impl Fragments {
         now: Timestamp,
         lifetime: Duration,
         limits: &Limits,
-    ) -> Result<Admission, DropReason> {
+    ) -> Result<Admission, Rejection> {
         self.lock().admit(arrival, now + lifetime, limits)
     }
 
     /// Forgets up to `budget` datagrams whose time has passed. Returns how many held fragments were lost with them.
-    pub(crate) fn expire(&self, now: Timestamp, budget: usize) -> u32 {
+    pub(crate) fn expire(&self, now: Timestamp, budget: usize) -> usize {
         let mut inner = self.lock();
         let mut lost = 0;
         for _ in 0..budget {
@@ -147,18 +110,16 @@ impl Fragments {
 }
 
 impl Inner {
-    fn admit(&mut self, arrival: &Arrival<'_>, deadline: Timestamp, limits: &Limits) -> Result<Admission, DropReason> {
+    fn admit(&mut self, arrival: &Arrival<'_>, deadline: Timestamp, limits: &Limits) -> Result<Admission, Rejection> {
         let key = arrival.key;
         if !self.datagrams.contains_key(&key) {
             self.open(key, deadline, limits)?;
         }
         let room = self.room_for(arrival, limits);
-        let Some(datagram) = self.datagrams.get_mut(&key) else { return Err(DropReason::FragmentLimit) };
+        let Some(datagram) = self.datagrams.get_mut(&key) else { return Err(DropReason::FragmentLimit.into()) };
         if let Err(reason) = datagram.note(arrival) {
-            if datagram.condemned.is_some() {
-                self.release_pieces(&key);
-            }
-            return Err(reason);
+            let lost = if datagram.condemned.is_some() { self.release_pieces(&key).len() } else { 0 };
+            return Err(Rejection { reason, lost });
         }
         if !datagram.whole
             && let Some(upper) = datagram.upper
@@ -172,9 +133,9 @@ impl Inner {
             return Ok(Admission::Translate(upper, early.into_iter().map(|piece| piece.held).collect()));
         }
         if !room {
-            datagram.condemned = Some(DropReason::FragmentLimit);
-            self.release_pieces(&key);
-            return Err(DropReason::FragmentLimit);
+            let reason = datagram.condemn(DropReason::FragmentLimit);
+            let lost = self.release_pieces(&key).len();
+            return Err(Rejection { reason, lost });
         }
         datagram.pieces.push(Piece::of(arrival));
         let complete = datagram.whole && datagram.is_complete();
@@ -182,7 +143,11 @@ impl Inner {
         if complete {
             let pieces = self.release_pieces(&key);
             self.forget(&key);
-            return assemble(pieces).map(Admission::Whole).ok_or(DropReason::Malformed);
+            // The last of them is the one that has just come.
+            let held = pieces.len() - 1;
+            return assemble(pieces)
+                .map(|whole| Admission::Whole(whole, held))
+                .ok_or(Rejection { reason: DropReason::Malformed, lost: held });
         }
         Ok(Admission::Held)
     }
@@ -231,13 +196,13 @@ impl Inner {
         pieces
     }
 
-    fn forget(&mut self, key: &Key) -> u32 {
+    fn forget(&mut self, key: &Key) -> usize {
         let pieces = self.release_pieces(key);
         if let Some(datagram) = self.datagrams.remove(key) {
             self.deadlines.remove(&datagram.deadline);
             self.uncount(key.source);
         }
-        u32::try_from(pieces.len()).unwrap_or(u32::MAX)
+        pieces.len()
     }
 
     /// Whose share of the limits a source's fragments count for: an address is easily changed, a subscriber is not.
@@ -303,7 +268,7 @@ impl Datagram {
         }
         if let Some(upper) = arrival.upper {
             self.upper = Some(upper);
-            self.whole = matches!(upper, Upper::Echo { .. } | Upper::Udp { checksum: 0, .. });
+            self.whole = arrival.only_whole;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::fragment::{Admission, Arrival, Held, Key};
 use crate::packet::{self, PacketBuf, Parsed4, Upper, tcp_flags};
 use crate::policy::UdpZeroChecksum;
 use crate::refuse::Stop;
-use crate::rewrite::{self, Endpoints, ErrorEndpoints, LinkMtus, Split};
+use crate::rewrite::{self, Endpoints, ErrorEndpoints, Split};
 use crate::session::{External, Incoming, Internal, Trigger};
 use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
@@ -49,7 +49,7 @@ impl Batch<'_> {
         let translator = self.translator;
         let transport = Transport::of(upper, Direction::FourToSix)?;
         let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
-        if let Upper::Udp { checksum: 0, .. } = parsed.upper
+        if let Upper::Udp { checksum: 0, .. } = upper
             && packet.offload.checksum.is_none()
             && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
         {
@@ -129,6 +129,7 @@ impl Batch<'_> {
     }
 
     /// An ICMP error about a packet that went from IPv6 to IPv4 (RFC 6146 §3.4, §3.6; RFC 7915 §4.2, §4.3).
+    #[cold]
     fn error_four_to_six(
         &mut self,
         packet: &mut PacketBuf<'_>,
@@ -164,7 +165,8 @@ impl Batch<'_> {
                 destination_port: inside.far,
             },
         };
-        let links = LinkMtus::default();
+        let links = translator.link_mtus();
+        let links = if hairpinned { links.of_hairpin() } else { links };
         rewrite::error_four_to_six(packet, parsed, &embedded, &to, &policy.header, &links, translator.flow_seed)?;
         self.count_error(packet, Direction::FourToSix);
         Ok(Passed::Translated)
@@ -178,26 +180,40 @@ impl Batch<'_> {
         pool: External,
     ) -> Result<Passed, Stop> {
         let Some(place) = parsed.fragment else { return Err(DropReason::Malformed.into()) };
+        if let Upper::Other(_) = parsed.upper {
+            return Err(DropReason::UnsupportedProtocol.into());
+        }
         let key = Key {
             source: IpAddr::V4(parsed.source),
             destination: IpAddr::V4(parsed.destination),
             identification: parsed.identification,
             protocol: parsed.upper.protocol_number_v4(),
         };
-        let upper = parsed.upper.of_first_fragment();
+        let computes = self.translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Compute;
+        let without_checksum = matches!(parsed.upper, Upper::Udp { checksum: 0, .. });
         let len = (parsed.total_len as usize).min(packet.len());
-        let arrival =
-            Arrival { key, place, header_len: parsed.header_len.into(), packet: &packet.bytes()[..len], upper };
-        let policy = &self.translator.policy;
-        match self.translator.fragments.admit(&arrival, self.now, policy.timers.fragment, &policy.limits)? {
+        let arrival = Arrival {
+            key,
+            place,
+            header_len: parsed.header_len.into(),
+            packet: &packet.bytes()[..len],
+            upper: parsed.upper.of_first_fragment(),
+            only_whole: parsed.upper.is_checked_whole() || (computes && without_checksum),
+        };
+        match self.admit(&arrival)? {
             Admission::Held => Ok(Passed::Held),
-            Admission::Whole(whole) => self.whole_four_to_six(whole),
+            Admission::Whole(whole, held) => {
+                let passed = self.whole_four_to_six(whole);
+                self.count_if_lost(&passed, held);
+                passed
+            }
             Admission::Translate(upper, early) => {
-                let passed = self.send_to_ipv6(packet, parsed, pool, arrival_upper(parsed.upper, upper))?;
-                for held in early {
-                    self.release_four_to_six(held, upper.of_later_fragment());
+                let passed = self.send_to_ipv6(packet, parsed, pool, arrival_upper(parsed.upper, upper));
+                self.count_if_lost(&passed, early.len());
+                if passed.is_ok() {
+                    early.into_iter().for_each(|held| self.release_four_to_six(held, upper.of_later_fragment()));
                 }
-                Ok(passed)
+                passed
             }
         }
     }

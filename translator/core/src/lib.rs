@@ -12,6 +12,7 @@ mod expiry;
 mod filter;
 mod fragment;
 mod inbound;
+mod links;
 pub mod listing;
 mod outbound;
 pub mod packet;
@@ -31,6 +32,7 @@ mod verdict;
 mod worker;
 
 pub use event::{Event, EventBuffer};
+pub use links::LinkMtus;
 pub use listing::{MappingInfo, SessionInfo, Usage};
 pub use packet::{Gso, GsoKind, HEADROOM, Offload, PacketBuf, PartialChecksum, Protocol};
 pub use policy::{Policy, PolicyError};

@@ -6,7 +6,7 @@ use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key, allow_fragmentation};
 use crate::packet::{self, HEADROOM, PacketBuf, Parsed6, Upper};
 use crate::refuse::Stop;
-use crate::rewrite::{self, Endpoints, ErrorEndpoints, LinkMtus};
+use crate::rewrite::{self, Endpoints, ErrorEndpoints};
 use crate::session::Outgoing;
 use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
@@ -148,7 +148,10 @@ impl Batch<'_> {
         };
         let identification = self.worker.identifications.next();
         let header = &translator.policy.header;
-        rewrite::error_six_to_four(packet, parsed, &embedded, &to, header, &LinkMtus::default(), identification)?;
+        let is_hairpin = translator.pool.index_of(target.remote).is_some();
+        let links = translator.link_mtus();
+        let links = if is_hairpin { links.of_hairpin() } else { links };
+        rewrite::error_six_to_four(packet, parsed, &embedded, &to, header, &links, identification)?;
         self.count_error(packet, Direction::SixToFour);
         Ok(())
     }
@@ -161,30 +164,57 @@ impl Batch<'_> {
         target: Target,
     ) -> Result<Passed, Stop> {
         let Some(place) = parsed.fragment else { return Err(DropReason::Malformed.into()) };
+        if let Upper::Other(_) = parsed.upper {
+            return Err(DropReason::UnsupportedProtocol.into());
+        }
         let key = Key {
             source: IpAddr::V6(parsed.source),
             destination: IpAddr::V6(parsed.destination),
             identification: parsed.identification,
-            protocol: parsed.upper.protocol_number_v6(),
+            // Fragments may name different ones; what the first says holds (RFC 8200 §4.5).
+            protocol: 0,
         };
         let upper = parsed.upper.of_first_fragment();
         let len = (parsed.total_len as usize).min(packet.len());
-        let arrival =
-            Arrival { key, place, header_len: parsed.header_len.into(), packet: &packet.bytes()[..len], upper };
-        let policy = &self.translator.policy;
-        match self.translator.fragments.admit(&arrival, self.now, policy.timers.fragment, &policy.limits)? {
+        let arrival = Arrival {
+            key,
+            place,
+            header_len: parsed.header_len.into(),
+            packet: &packet.bytes()[..len],
+            upper,
+            only_whole: parsed.upper.is_checked_whole(),
+        };
+        match self.admit(&arrival)? {
             Admission::Held => Ok(Passed::Held),
-            Admission::Whole(whole) => self.whole_six_to_four(whole, parsed.identification),
+            Admission::Whole(whole, held) => {
+                let passed = self.whole_six_to_four(whole, parsed.identification);
+                self.count_if_lost(&passed, held);
+                passed
+            }
             Admission::Translate(upper, early) => {
-                let own = arrival_upper(parsed.upper, upper);
-                self.send_to_ipv4(packet, parsed, target, own)?;
-                let passed = self.hairpin(packet, target)?;
-                for held in early {
-                    self.release_six_to_four(held, upper.of_later_fragment());
+                let passed = self.piece_six_to_four(packet, parsed, target, upper);
+                self.count_if_lost(&passed, early.len());
+                if passed.is_ok() {
+                    early.into_iter().for_each(|held| self.release_six_to_four(held, upper));
                 }
-                Ok(passed)
+                passed
             }
         }
+    }
+
+    /// Translates a fragment of a datagram that carries `upper`.
+    fn piece_six_to_four(
+        &mut self,
+        packet: &mut PacketBuf<'_>,
+        parsed: &Parsed6,
+        target: Target,
+        upper: Upper,
+    ) -> Result<Passed, Stop> {
+        let own = arrival_upper(parsed.upper, upper);
+        let tail = Upper::Tail(upper.protocol_number_v6());
+        let parsed = Parsed6 { upper: if let Upper::Tail(_) = parsed.upper { tail } else { parsed.upper }, ..*parsed };
+        self.send_to_ipv4(packet, &parsed, target, own)?;
+        self.hairpin(packet, target)
     }
 
     /// Translates a fragment that had to wait for the first of its datagram.
@@ -192,9 +222,7 @@ impl Batch<'_> {
         let mut packet = held.packet();
         let translated = packet::parse_v6(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
             let (prefix, remote) = filter::from_ipv6(&self.translator.policy, parsed.source, parsed.destination)?;
-            let target = Target { prefix, remote };
-            self.send_to_ipv4(&mut packet, &parsed, target, upper)?;
-            self.hairpin(&mut packet, target)
+            self.piece_six_to_four(&mut packet, &parsed, Target { prefix, remote }, upper)
         });
         self.spill(&packet, translated);
     }

@@ -290,17 +290,25 @@ impl Default for MtuPolicy {
 /// Header fields that translation may set in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderPolicy {
-    /// Copy the traffic class and TOS octet (RFC 7915 §4.1, §5.1); otherwise it is zero.
+    /// Copy the traffic class and TOS octet (RFC 7915 §4.1, §5.1); otherwise the traffic class is zero, and the TOS
+    /// octet is [`Self::tos`].
     pub copy_traffic_class: bool,
+    /// The TOS octet of packets to IPv4 if it is not copied (RFC 7915 §5.1).
+    pub tos: u8,
     /// The flow label of packets towards IPv6.
     pub flow_label: FlowLabel,
-    /// UDP from IPv4 without a checksum (RFC 7915 §4.5).
+    /// UDP without a checksum (RFC 7915 §4.5).
     pub udp_zero_checksum: UdpZeroChecksum,
 }
 
 impl Default for HeaderPolicy {
     fn default() -> Self {
-        Self { copy_traffic_class: true, flow_label: FlowLabel::Zero, udp_zero_checksum: UdpZeroChecksum::Compute }
+        Self {
+            copy_traffic_class: true,
+            tos: 0,
+            flow_label: FlowLabel::Zero,
+            udp_zero_checksum: UdpZeroChecksum::Compute,
+        }
     }
 }
 
@@ -314,7 +322,7 @@ pub enum FlowLabel {
     Hash,
 }
 
-/// What to do with UDP from IPv4 without a checksum.
+/// What to do with UDP without a checksum, which IPv4 allows and IPv6 does not (RFC 8200 §8.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UdpZeroChecksum {
     /// Compute one, after reassembly where the datagram is fragmented (RFC 6146 §3.4).
@@ -322,6 +330,8 @@ pub enum UdpZeroChecksum {
     Compute,
     /// Drop the packet.
     Drop,
+    /// Pass it on without, in both directions, for tunnels whose ends agree to that (RFC 6936).
+    Forward,
 }
 
 /// ICMP errors of our own.

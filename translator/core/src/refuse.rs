@@ -106,7 +106,9 @@ pub(crate) fn answer_v6(
 ) -> bool {
     if stop.reason == DropReason::NoSession {
         return policy.reset_unknown_tcp
-            && parse_v6(packet.bytes()).is_ok_and(|parsed| budget() && rewrite::tcp_reset_v6(packet, &parsed));
+            && parse_v6(packet.bytes()).is_ok_and(|parsed| {
+                rewrite::is_reset_due(&parsed) && budget() && rewrite::tcp_reset_v6(packet, &parsed)
+            });
     }
     let Some(refusal) = refusal_for(stop, Direction::SixToFour, None) else { return false };
     if !policy.errors.send || !rewrite::may_answer_v6(packet.bytes()) || !budget() {

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
-use crate::fragment::Fragments;
+use crate::fragment::{Admission, Arrival, Fragments};
+use crate::links::{LinkMtus, Links};
 use crate::packet::{PacketBuf, Protocol, tcp_flags};
 use crate::policy::{Policy, PolicyError, StaticMapping};
 use crate::random::Random;
@@ -32,6 +33,7 @@ pub struct Translator {
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
     pub(crate) overlap: Overlap,
+    pub(crate) links: Links,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     keys: Keys,
     /// A secret for flow labels.
@@ -58,6 +60,7 @@ impl Translator {
             totals: Totals::default(),
             stored_syns: StoredSyns::default(),
             overlap: Overlap::new(&keys),
+            links: Links::default(),
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
             flow_seed: random.next_u64(),
@@ -84,6 +87,17 @@ impl Translator {
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The MTUs that translated Packet Too Big and Fragmentation Needed do not exceed (RFC 7915 §4.2, §5.2).
+    #[must_use]
+    pub fn link_mtus(&self) -> LinkMtus {
+        self.links.mtus()
+    }
+
+    /// Sets them, at any time. None are known at the start.
+    pub fn set_link_mtus(&self, mtus: LinkMtus) {
+        self.links.set(mtus);
     }
 
     /// Starts a batch: one reading of the clock and one policy for all its packets.
@@ -243,6 +257,26 @@ impl Batch<'_> {
             Direction::SixToFour => refuse::answer_v6(policy, packet, stop, budget),
             Direction::FourToSix => refuse::answer_v4(policy, packet, stop, identifications.next(), budget),
         }
+    }
+
+    /// Shows a fragment to the others of its datagram. Those that are dropped with it are counted, it itself is not.
+    pub(crate) fn admit(&self, arrival: &Arrival<'_>) -> Result<Admission, DropReason> {
+        let Translator { fragments, policy, .. } = self.translator;
+        fragments.admit(arrival, self.now, policy.timers.fragment, &policy.limits).map_err(|rejection| {
+            self.count_lost(rejection.reason, rejection.lost);
+            rejection.reason
+        })
+    }
+
+    /// Counts fragments that were held for a packet, if that is dropped.
+    pub(crate) fn count_if_lost(&self, passed: &Result<Passed, Stop>, held: usize) {
+        if let Err(stop) = passed {
+            self.count_lost(stop.reason, held);
+        }
+    }
+
+    pub(crate) fn count_lost(&self, reason: DropReason, packets: usize) {
+        (0..packets).for_each(|_| self.worker.counters.count_drop(reason));
     }
 
     pub(crate) fn count_error(&self, packet: &PacketBuf<'_>, direction: Direction) {

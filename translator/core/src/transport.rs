@@ -65,6 +65,12 @@ impl Upper {
         if let Self::Tail(_) = self { None } else { Some(self) }
     }
 
+    /// Whether a datagram that starts with this can only be translated whole, because its checksum covers its length in
+    /// one IP version alone.
+    pub(crate) const fn is_checked_whole(self) -> bool {
+        matches!(self, Self::Echo { .. } | Self::IcmpError { .. })
+    }
+
     /// The transport of a fragment after the first, for the session: its flags have been seen.
     pub(crate) const fn of_later_fragment(self) -> Self {
         if let Self::Tcp { source_port, destination_port, .. } = self {

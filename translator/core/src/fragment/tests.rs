@@ -1,6 +1,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
+use crate::packet::Fragment;
 
 const HEADER: usize = 48;
 const UDP: Upper = Upper::Udp { source_port: 5000, destination_port: 53, checksum: 0x1234 };
@@ -34,11 +35,12 @@ impl Lab {
         len: usize,
         more: bool,
         upper: Option<Upper>,
-    ) -> Result<Admission, DropReason> {
+    ) -> Result<Admission, Rejection> {
         let packet: Vec<u8> =
             std::iter::repeat_n(0, HEADER).chain((0..len).map(|at| tag(usize::from(offset) + at))).collect();
         let place = Fragment { offset, more };
-        let arrival = Arrival { key, place, header_len: HEADER, packet: &packet, upper };
+        let only_whole = upper == Some(ECHO);
+        let arrival = Arrival { key, place, header_len: HEADER, packet: &packet, upper, only_whole };
         self.fragments.admit(&arrival, self.now, LIFETIME, &self.limits)
     }
 }
@@ -48,7 +50,7 @@ fn tag(at: usize) -> u8 {
     u8::try_from(at % 251).unwrap()
 }
 
-fn released(admission: Result<Admission, DropReason>) -> usize {
+fn released(admission: Result<Admission, Rejection>) -> usize {
     match admission {
         Ok(Admission::Translate(_, early)) => early.len(),
         other => panic!("not translated: {other:?}"),
@@ -83,7 +85,7 @@ fn echo_is_put_together_in_whatever_order_it_comes() {
             let (len, more) = if index == 2 { (57, false) } else { (800, true) };
             outcome = Some(lab.send(key(1, 1), offset, len, more, (index == 0).then_some(ECHO)));
         }
-        let Some(Ok(Admission::Whole(held))) = outcome else { panic!("{outcome:?}") };
+        let Some(Ok(Admission::Whole(held, 2))) = outcome else { panic!("{outcome:?}") };
         assert_eq!(held.len, HEADER + 1657);
         let data = &held.storage[HEADROOM + HEADER..];
         assert!(data.iter().enumerate().all(|(at, &byte)| byte == tag(at)));
@@ -94,9 +96,10 @@ fn echo_is_put_together_in_whatever_order_it_comes() {
 fn an_overlap_condemns_the_datagram_and_frees_what_was_held() {
     let lab = Lab::new();
     assert!(matches!(lab.send(key(1, 1), 800, 800, true, None), Ok(Admission::Held)));
-    assert_eq!(lab.send(key(1, 1), 1592, 800, true, None).unwrap_err(), DropReason::FragmentOverlap);
+    let overlap = Rejection { reason: DropReason::FragmentOverlap, lost: 1 };
+    assert_eq!(lab.send(key(1, 1), 1592, 800, true, None).unwrap_err(), overlap);
     assert_eq!(lab.fragments.lock().held, 0);
-    assert_eq!(lab.send(key(1, 1), 0, 800, true, Some(UDP)).unwrap_err(), DropReason::FragmentOverlap);
+    assert_eq!(lab.send(key(1, 1), 0, 800, true, Some(UDP)).unwrap_err(), DropReason::FragmentOverlap.into());
     assert_eq!(released(lab.send(key(1, 2), 0, 800, true, Some(UDP))), 0, "another datagram is not touched");
 }
 
@@ -104,7 +107,7 @@ fn an_overlap_condemns_the_datagram_and_frees_what_was_held() {
 fn a_duplicate_is_dropped_and_harms_nobody() {
     let lab = Lab::new();
     assert_eq!(released(lab.send(key(1, 1), 0, 800, true, Some(UDP))), 0);
-    assert_eq!(lab.send(key(1, 1), 0, 800, true, Some(UDP)).unwrap_err(), DropReason::FragmentOverlap);
+    assert_eq!(lab.send(key(1, 1), 0, 800, true, Some(UDP)).unwrap_err(), DropReason::FragmentOverlap.into());
     assert_eq!(released(lab.send(key(1, 1), 800, 100, false, None)), 0);
 }
 
@@ -117,7 +120,7 @@ fn a_complete_datagram_is_forgotten_so_that_its_identification_can_come_again() 
         assert!(matches!(lab.send(key(1, 2), 800, 100, false, None), Ok(Admission::Held)));
         assert_eq!(released(lab.send(key(1, 2), 0, 800, true, Some(UDP))), 1);
         assert!(matches!(lab.send(key(1, 3), 0, 800, true, Some(ECHO)), Ok(Admission::Held)));
-        assert!(matches!(lab.send(key(1, 3), 800, 100, false, None), Ok(Admission::Whole(_))));
+        assert!(matches!(lab.send(key(1, 3), 800, 100, false, None), Ok(Admission::Whole(_, 1))));
     }
     let inner = lab.fragments.lock();
     assert_eq!((inner.datagrams.len(), inner.deadlines.len(), inner.by_source.len()), (0, 0, 0));
@@ -127,15 +130,16 @@ fn a_complete_datagram_is_forgotten_so_that_its_identification_can_come_again() 
 fn data_beyond_the_end_contradicts_it() {
     let lab = Lab::new();
     assert!(matches!(lab.send(key(1, 1), 800, 100, false, None), Ok(Admission::Held)));
-    assert_eq!(lab.send(key(1, 1), 904, 80, true, None).unwrap_err(), DropReason::FragmentOverlap);
+    let contradiction = Rejection { reason: DropReason::FragmentOverlap, lost: 1 };
+    assert_eq!(lab.send(key(1, 1), 904, 80, true, None).unwrap_err(), contradiction);
 }
 
 #[test]
 fn sizes_that_cannot_be_are_malformed() {
     let lab = Lab::new();
-    assert_eq!(lab.send(key(1, 1), 0, 801, true, Some(UDP)).unwrap_err(), DropReason::Malformed);
-    assert_eq!(lab.send(key(1, 1), 65_528, 100, false, None).unwrap_err(), DropReason::Malformed);
-    assert_eq!(lab.send(key(1, 1), 800, 0, false, None).unwrap_err(), DropReason::Malformed);
+    assert_eq!(lab.send(key(1, 1), 0, 801, true, Some(UDP)).unwrap_err(), DropReason::Malformed.into());
+    assert_eq!(lab.send(key(1, 1), 65_528, 100, false, None).unwrap_err(), DropReason::Malformed.into());
+    assert_eq!(lab.send(key(1, 1), 800, 0, false, None).unwrap_err(), DropReason::Malformed.into());
 }
 
 #[test]
@@ -155,8 +159,10 @@ fn one_source_cannot_take_the_room_of_others() {
 fn a_datagram_of_too_many_pieces_is_condemned() {
     let lab = Lab::new();
     let outcomes: Vec<_> = (1..=200).map(|index| lab.send(key(1, 1), index * 8, 8, true, None)).collect();
-    assert!(matches!(outcomes.last(), Some(Err(DropReason::FragmentLimit))));
-    assert_eq!(lab.fragments.lock().held, 0);
+    let lost: usize =
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(|rejection| 1 + rejection.lost).sum();
+    assert_eq!((lost, lab.fragments.lock().held), (200, 0), "each of them is counted");
+    assert!(outcomes.last().unwrap().as_ref().is_err_and(|rejection| rejection.reason == DropReason::FragmentLimit));
 }
 
 #[test]

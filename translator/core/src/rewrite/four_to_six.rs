@@ -16,13 +16,13 @@ use crate::verdict::DropReason;
 /// Translates an IPv4 packet to IPv6, its transport included. The caller has refused a TTL below 2.
 ///
 /// A fragment gets a Fragment header; a whole packet never does ([`super::split_v6`] is for what is then too long).
-/// TCP and UDP may be fragments. Echo may not, and neither may UDP without a checksum: the checksum that they need in
-/// IPv6 covers the whole message, so they are to be reassembled first. `flow_seed` is a secret that flow labels depend
+/// TCP and UDP may be fragments. Echo may not, and neither may UDP that is to be given a checksum: the checksum that
+/// they need in IPv6 covers the whole message, so they are to be reassembled first. `flow_seed` is a secret that flow labels depend
 /// on where policy asks for them.
 ///
 /// # Errors
-/// [`DropReason::UntranslatableIcmp`] for ICMP that is no whole echo, [`DropReason::ZeroUdpChecksum`] for a fragment of
-/// UDP without a checksum, and for all such UDP if policy says so. The packet is then as it was.
+/// [`DropReason::UntranslatableIcmp`] for ICMP that is no whole echo, [`DropReason::ZeroUdpChecksum`] for UDP
+/// without a checksum if policy says so, and for a fragment of it that was to be given one. The packet is then as it was.
 #[inline]
 pub fn four_to_six(
     packet: &mut PacketBuf<'_>,
@@ -38,12 +38,11 @@ pub fn four_to_six(
     let ports = transport::ports(to.source_port, to.destination_port);
     match parsed.upper {
         Upper::Tcp { .. } => transport::tcp(payload, ports, fix(parsed, to, protocol_number::TCP, partial)),
-        Upper::Udp { checksum: 0, .. } if !partial => {
-            if policy.udp_zero_checksum == UdpZeroChecksum::Drop || parsed.fragment.is_some() {
-                return Err(DropReason::ZeroUdpChecksum);
-            }
-            udp_without_checksum(payload, to)
-        }
+        Upper::Udp { checksum: 0, .. } if !partial => match policy.udp_zero_checksum {
+            UdpZeroChecksum::Forward => transport::ports_only(payload, ports),
+            UdpZeroChecksum::Compute if parsed.fragment.is_none() => udp_without_checksum(payload, to),
+            UdpZeroChecksum::Compute | UdpZeroChecksum::Drop => return Err(DropReason::ZeroUdpChecksum),
+        },
         Upper::Udp { .. } => transport::udp(payload, ports, fix(parsed, to, protocol_number::UDP, partial)),
         Upper::Echo { reply, .. } if parsed.fragment.is_none() => {
             transport::echo(payload, ECHO[usize::from(reply)], to.destination_port, echo_fix(parsed, to, partial))

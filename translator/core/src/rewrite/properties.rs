@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::links::LinkMtus;
 use crate::packet::testing::{self, Ip, SIX, in_buffer};
 use crate::packet::{
     Gso, GsoKind, Offload, PacketBuf, PartialChecksum, Upper, original_datagram, parse_embedded_v4, parse_embedded_v6,

@@ -7,7 +7,7 @@ use super::header::{DONT_FRAGMENT, V4_LEN, V4Header, flags_and_offset, translate
 use super::transport::{self, Fix};
 use crate::packet::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::packet::{PacketBuf, Parsed6, Upper, protocol_number};
-use crate::policy::HeaderPolicy;
+use crate::policy::{HeaderPolicy, UdpZeroChecksum};
 use crate::verdict::DropReason;
 
 /// Up to this size, in bytes, IPv4 routers may fragment what came from IPv6 (RFC 7915 §5.1), because its sender need not
@@ -42,6 +42,9 @@ pub fn six_to_four(
     let ports = transport::ports(to.source_port, to.destination_port);
     match parsed.upper {
         Upper::Tcp { .. } => transport::tcp(payload, ports, fix(parsed, to, protocol_number::TCP, partial)),
+        Upper::Udp { checksum: 0, .. } if policy.udp_zero_checksum == UdpZeroChecksum::Forward && !partial => {
+            transport::ports_only(payload, ports)
+        }
         Upper::Udp { .. } => transport::udp(payload, ports, fix(parsed, to, protocol_number::UDP, partial)),
         Upper::Echo { reply, .. } if parsed.fragment.is_none() => {
             transport::echo(payload, ECHO[usize::from(reply)], to.source_port, echo_fix(parsed, partial))
@@ -74,7 +77,7 @@ pub(super) fn header(
         (identification, dont_fragment(total_len as usize))
     };
     Ok(V4Header {
-        traffic_class: if policy.copy_traffic_class { parsed.traffic_class } else { 0 },
+        traffic_class: if policy.copy_traffic_class { parsed.traffic_class } else { policy.tos },
         total_len: u16::try_from(total_len).map_err(|_| DropReason::TooBig)?,
         identification,
         flags_and_offset,

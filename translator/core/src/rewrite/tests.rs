@@ -8,8 +8,12 @@ use crate::packet::{Fragment, Gso, GsoKind, Offload, PartialChecksum, checksum, 
 use crate::policy::{FlowLabel, HeaderPolicy, UdpZeroChecksum};
 use crate::verdict::DropReason;
 
-const POLICY: HeaderPolicy =
-    HeaderPolicy { copy_traffic_class: true, flow_label: FlowLabel::Zero, udp_zero_checksum: UdpZeroChecksum::Compute };
+const POLICY: HeaderPolicy = HeaderPolicy {
+    copy_traffic_class: true,
+    tos: 0,
+    flow_label: FlowLabel::Zero,
+    udp_zero_checksum: UdpZeroChecksum::Compute,
+};
 const ID: u16 = 0x4321;
 const ENOUGH: usize = 9000;
 

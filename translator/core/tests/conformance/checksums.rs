@@ -130,6 +130,35 @@ fn datagrams_without_checksum_can_be_dropped_whole_and_in_fragments() {
 }
 
 #[test]
+fn datagrams_without_checksum_can_be_passed_on_without_both_ways_whole_and_in_fragments() {
+    let mut lab = Lab::with(|policy| policy.header.udp_zero_checksum = UdpZeroChecksum::Forward);
+    let port = lab.open_udp();
+    let sent = without_checksum(server_udp(port, &pattern(2000)));
+    let got = lab.pass4(&without_checksum(server_udp(port, &pattern(20))));
+    assert_eq!((got.ports(), &got.payload[4..]), ((SERVICE, PORT), &sent_with(20)[4..]));
+    // Nothing has to be put together for a checksum, so each goes on as it comes.
+    for (index, fragment) in sent.fragments(&[1000], 9).iter().enumerate() {
+        let got = lab.pass4(fragment);
+        let ports = if index == 0 { 4 } else { 0 };
+        assert_eq!(got.fragment_data()[ports..], fragment.payload[ports..]);
+    }
+    let mut back = client_udp(&pattern(20));
+    back.payload[6..8].fill(0);
+    assert_eq!(lab.pass6(&back).payload[4..], back.payload[4..]);
+    back.payload.extend(pattern(992));
+    for fragment in back.fragments(&[504], 9) {
+        lab.pass6(&fragment);
+    }
+    // What has a checksum keeps one.
+    assert_eq!(lab.pass4(&server_udp(port, &pattern(20))).data(), pattern(20));
+}
+
+/// A datagram of that many bytes of data, without checksum.
+fn sent_with(len: usize) -> Vec<u8> {
+    without_checksum(server_udp(PORT, &pattern(len))).payload
+}
+
+#[test]
 fn a_udp_datagram_without_checksum_from_ipv6_arrives_wrong_and_not_without() {
     // RFC 8200 §8.1 forbids it; IPv4 must not take it for a datagram that needs none.
     let mut lab = Lab::new();

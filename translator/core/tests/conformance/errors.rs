@@ -2,4 +2,5 @@
 
 mod embedded;
 mod extensions;
+mod links;
 mod originated;

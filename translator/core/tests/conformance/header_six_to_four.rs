@@ -40,6 +40,20 @@ fn the_traffic_class_can_be_ignored() {
 }
 
 #[test]
+fn the_tos_octet_can_be_set_to_a_value_inside_and_outside() {
+    let mut lab = Lab::with(|policy| {
+        policy.header.copy_traffic_class = false;
+        policy.header.tos = 0x48;
+    });
+    let got = lab.pass6(&client_udp(b"x").with(|header| header.traffic_class = 0xb9));
+    assert_eq!(got.tos(), 0x48);
+    let delivered = lab.pass4(&server_udp(got.ports().0, b"x"));
+    assert_eq!(delivered.header.traffic_class, 0, "RFC 7915 §4.1 has zero for the other way");
+    let got = lab.pass6(&V6::icmp(ROUTER6, six(SERVER), &Icmp::error(1, 0, 0, &delivered.bytes())));
+    assert_eq!((got.tos(), got.read_icmp().body[1]), (0x48, 0x48));
+}
+
+#[test]
 fn df_is_clear_up_to_1260_bytes_and_set_above() {
     let mut lab = Lab::new();
     for (total, dont_fragment) in [(28, false), (1259, false), (1260, false), (1261, true), (1500, true), (9000, true)]

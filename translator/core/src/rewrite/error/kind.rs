@@ -1,6 +1,6 @@
 //! Types, codes, pointers and MTUs of ICMP errors: the tables of RFC 7915 §4.2 and §5.2.
 
-use super::LinkMtus;
+use crate::links::LinkMtus;
 use crate::packet::{Parsed4, Parsed6};
 
 /// The first and second word of an ICMP message, without the checksum and without RFC 4884's length attribute.
@@ -91,11 +91,10 @@ const fn pointer_v6(pointer: u32) -> Option<u32> {
 fn mtu_v4(mtu: u32, embedded: &Parsed6, links: &LinkMtus) -> u16 {
     /// A smaller MTU no link has (RFC 791 §3.2), and zero would mean that it is not known.
     const LEAST: u32 = 68;
-    let fragment = if embedded.fragment_header { 8 } else { 0 };
-    let path = mtu.saturating_sub(20 + fragment);
+    let headers = if embedded.fragment_header { 28 } else { 20 };
     let ipv4 = links.ipv4.unwrap_or(u32::MAX);
-    let ipv6 = links.ipv6.map_or(u32::MAX, |mtu| mtu.saturating_sub(20));
-    u16::try_from(path.min(ipv4).min(ipv6).max(LEAST)).unwrap_or(u16::MAX)
+    let ipv6 = links.ipv6.unwrap_or(u32::MAX);
+    u16::try_from(mtu.min(ipv6).saturating_sub(headers).min(ipv4).max(LEAST)).unwrap_or(u16::MAX)
 }
 
 /// The MTU that an IPv6 sender is told of (RFC 7915 §4.2).

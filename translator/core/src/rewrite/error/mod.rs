@@ -12,6 +12,7 @@ use super::four_to_six;
 use super::header::{FRAGMENT_LEN, V4_LEN, V6_LEN};
 use super::six_to_four;
 use super::transport::{self, Fix};
+use crate::links::LinkMtus;
 use crate::packet::checksum::{Sum, pseudo_v6};
 use crate::packet::{PacketBuf, Parsed, Parsed4, Parsed6, Upper, protocol_number, split_original};
 use crate::policy::HeaderPolicy;
@@ -27,15 +28,6 @@ pub struct ErrorEndpoints<A> {
     /// New addresses and ports of the packet inside, which goes the other way. The identifier of an echo is its
     /// `destination_port` in an error from IPv6 to IPv4, its `source_port` in one from IPv4 to IPv6.
     pub embedded: Endpoints<A>,
-}
-
-/// MTUs of the links a translator is attached to, where they are known, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkMtus {
-    /// Of the next hop towards IPv4.
-    pub ipv4: Option<u32>,
-    /// Of the next hop towards IPv6.
-    pub ipv6: Option<u32>,
 }
 
 /// Translates an ICMPv6 error and the packet inside, which is parsed from [`crate::packet::original_datagram`].

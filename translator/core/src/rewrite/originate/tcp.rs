@@ -12,6 +12,12 @@ use crate::packet::{PacketBuf, Parsed, Parsed4, Parsed6, Upper, protocol_number,
 /// Bytes of a TCP header without options.
 const HEADER_LEN: u16 = 20;
 
+/// Whether a packet is one that a RST answers (RFC 9293 §3.10.7.1): a TCP segment without RST, and no fragment.
+#[must_use]
+pub fn is_reset_due<A>(parsed: &Parsed<A>) -> bool {
+    matches!(parsed.upper, Upper::Tcp { flags, .. } if flags & tcp_flags::RST == 0) && parsed.fragment.is_none()
+}
+
 /// Replaces an IPv6 TCP segment by the RST that answers it (RFC 9293 §3.5.2, §3.10.7.1), and says whether there is one:
 /// not for a RST, a fragment or what is no TCP; the packet is then as it was.
 #[must_use]
@@ -57,7 +63,7 @@ impl Segment {
 
     fn reset<A>(packet: &PacketBuf<'_>, parsed: &Parsed<A>) -> Option<Self> {
         let Upper::Tcp { flags, .. } = parsed.upper else { return None };
-        if flags & tcp_flags::RST != 0 || parsed.fragment.is_some() {
+        if !is_reset_due(parsed) {
             return None;
         }
         let header = packet.bytes().get(parsed.header_len.into()..)?.first_chunk::<20>()?;

@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nat64_core::DropReason;
+use nat64_core::policy::StaticMapping;
+use nat64_core::{DropReason, Protocol};
 
 use crate::lab::*;
 use crate::wire::{Fragment, ICMP, ICMPV6, Icmp, TCP, UDP, V4, V6, pattern, sum};
@@ -329,6 +330,54 @@ fn any_router_may_be_the_source_of_an_error() {
         let got = lab.pass4(&V4::icmp(router, POOL, &Icmp::error(11, 0, 0, &out)));
         assert_eq!((got.source(), got.destination()), (six(router), CLIENT));
     }
+}
+
+#[test]
+fn even_an_illegal_source_of_an_error_is_translated_for_trouble_shooting() {
+    // RFC 7915 §4.1.
+    let mut lab = Lab::new();
+    let out = lab.pass6(&client_udp(b"x")).bytes();
+    for source in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+        let source: Ipv4Addr = source.parse().unwrap();
+        let error = V4::icmp(source, POOL, &Icmp::error(11, 0, 0, &out));
+        let got = lab.pass4(&error);
+        assert_eq!((got.source(), got.destination(), got.read_icmp().kind), (six(source), CLIENT, 3), "{source}");
+        lab.send4(&error.with(|header| header.time_to_live = 1)).silent(DropReason::HopLimitExceeded);
+        // Of anything else it makes a packet that is dropped, an echo too.
+        let port = lab.open_udp();
+        lab.send4(&V4::udp((source, SERVICE), (POOL, port), b"x")).silent(DropReason::IllegalSource);
+        lab.send4(&V4::icmp(source, POOL, &Icmp::echo(8, port, 1, b"x"))).silent(DropReason::IllegalSource);
+    }
+    lab.send4(&V4::icmp(POOL, POOL, &Icmp::error(11, 0, 0, &out))).silent(DropReason::Loop);
+}
+
+#[test]
+fn an_error_about_a_configured_mapping_needs_no_session() {
+    let fixed = |protocol| StaticMapping { protocol, internal: (CLIENT, 80), external: (POOL, 8080) };
+    let mut lab = Lab::with(|policy| policy.static_mappings = Protocol::ALL.map(fixed).to_vec());
+    let sent = |protocol: u8| [&[0x1f, 0x90][..], &SERVICE.to_be_bytes(), &[0, 20, protocol, 0]].concat();
+    for protocol in [UDP, TCP] {
+        let message = lab.pass4(&unreachable4(&V4::new(POOL, SERVER, protocol, &sent(protocol)).bytes())).read_icmp();
+        let inside = V6::read(&message.body);
+        assert_eq!((inside.source(), inside.destination(), inside.ports()), (CLIENT, six(SERVER), (80, SERVICE)));
+        let delivered = [&SERVICE.to_be_bytes()[..], &[0, 80], &[0, 20, 9, 9]].concat();
+        let got = lab.pass6(&unreachable6(&V6::new(six(SERVER), CLIENT, protocol, &delivered).bytes()));
+        let (inside, ports) = (V4::read(&got.read_icmp().body), V4::read(&got.read_icmp().body).ports());
+        assert_eq!((inside.source(), inside.destination(), ports), (SERVER, POOL, (SERVICE, 8080)));
+    }
+    lab.send4(&unreachable4(&V4::icmp(POOL, SERVER, &Icmp::echo(8, 8080, 1, b"")).bytes()));
+    let lab_sessions = lab.sessions();
+    assert_eq!(lab_sessions, Vec::new(), "an error opens none");
+}
+
+#[test]
+fn an_error_about_another_destination_finds_the_endpoint_independent_mapping() {
+    let mut lab = Lab::new();
+    let out = lab.pass6(&client_udp(b"x"));
+    let elsewhere = V4::udp((POOL, out.ports().0), (STRANGER, 9), b"x").bytes();
+    let inside = V6::read(&lab.pass4(&unreachable4(&elsewhere)).read_icmp().body);
+    assert_eq!((inside.source(), inside.destination(), inside.ports()), (CLIENT, six(STRANGER), (PORT, 9)));
+    assert_eq!(lab.sessions().len(), 1);
 }
 
 #[test]

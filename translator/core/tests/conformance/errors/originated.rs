@@ -54,6 +54,17 @@ fn errors_are_limited_in_rate() {
 }
 
 #[test]
+fn a_segment_that_is_not_to_be_answered_takes_nothing_of_what_may_be_sent() {
+    let mut lab = Lab::with(|policy| policy.errors.rate = 1);
+    for _ in 0..10 {
+        lab.send6(&client_tcp(RST)).silent(DropReason::NoSession);
+    }
+    assert_eq!(lab.send6(&client_tcp(ACK)).verdict, Verdict::Refused(DropReason::NoSession));
+    lab.send6(&client_tcp(ACK)).silent(DropReason::NoSession);
+    assert_eq!(lab.worker.counters.dropped(DropReason::ErrorRateLimit), 1);
+}
+
+#[test]
 fn the_source_of_errors_is_configurable() {
     let own6 = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 0x64);
     let own4 = Ipv4Addr::new(192, 0, 2, 99);

@@ -259,12 +259,39 @@ fn a_short_udp_datagram_without_checksum_in_fragments_comes_out_whole() {
 }
 
 #[test]
-fn an_error_in_fragments_is_not_translated() {
+fn an_error_in_fragments_is_put_together_and_translated() {
     let mut lab = Lab::new();
-    let out = lab.pass6(&client_udp(&pattern(400))).bytes();
-    for fragment in V4::icmp(ROUTER4, POOL, &Icmp::error(3, 1, 0, &out)).fragments(&[200], 1) {
-        let outcome = lab.send4(&fragment);
-        assert!(outcome.packets.is_empty(), "{outcome:?}");
+    let sent = client_udp(&pattern(400));
+    let out = lab.pass6(&sent).bytes();
+    let error4 = V4::icmp(ROUTER4, POOL, &Icmp::error(3, 1, 0, &out));
+    let delivered = lab.pass4(&server_udp(V4::read(&out).ports().0, &pattern(400))).bytes();
+    let error6 = V6::icmp(ROUTER6, six(SERVER), &Icmp::error(1, 4, 0, &delivered));
+    for order in orders(3) {
+        let fragments = error4.fragments(&[8, 200], 1);
+        let got: Vec<V6> = order.iter().flat_map(|index| lab.send4(&fragments[*index]).all6()).collect();
+        let [whole] = got.as_slice() else { panic!("{got:?}") };
+        assert_eq!((whole.source(), whole.destination()), (six(ROUTER4), CLIENT));
+        let message = whole.read_icmp();
+        assert_eq!((message.kind, message.code), (1, 0));
+        assert_eq!(message.body, sent.clone().with(|header| header.hop_limit = 63).bytes());
+        let fragments = error6.fragments(&[8, 200], 0x0001_0203);
+        let got: Vec<V4> = order.iter().flat_map(|index| lab.send6(&fragments[*index]).all4()).collect();
+        let [whole] = got.as_slice() else { panic!("{got:?}") };
+        assert_eq!((whole.source(), whole.header.identification), (POOL, 0x0203));
+        assert_eq!((whole.read_icmp().kind, whole.read_icmp().code), (3, 3));
+    }
+}
+
+#[test]
+fn what_the_first_fragment_names_as_next_header_holds_for_all() {
+    // RFC 8200 §4.5: "Only the value from the Offset zero fragment packet is used for reassembly."
+    for order in [[0, 1], [1, 0]] {
+        let mut lab = Lab::new();
+        let mut fragments = client_udp(&pattern(1000)).fragments(&[504], 7);
+        fragments[1].payload[0] = TCP;
+        let got: Vec<V4> = order.iter().flat_map(|index| lab.send6(&fragments[*index]).all4()).collect();
+        assert!(got.iter().all(|fragment| fragment.protocol() == UDP), "{got:?}");
+        assert_eq!(whole4(&got).data(), pattern(1000));
     }
 }
 

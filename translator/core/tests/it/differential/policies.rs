@@ -7,7 +7,7 @@ use nat64_core::policy::{
     Exclusion, Filtering, FlowLabel, MappingBehavior, PoolRange, PoolRule, Pooling, PortAssignment, PortBlocks,
     StaticMapping, UdpZeroChecksum,
 };
-use nat64_core::{Policy, Protocol};
+use nat64_core::{LinkMtus, Policy, Protocol};
 use pref64::WellKnownPolicy;
 
 use super::scripts::{Entropy, HOSTS};
@@ -56,12 +56,20 @@ pub(super) fn policy(entropy: &mut Entropy<'_>) -> Policy {
     policy.mtu.clamp_mss_to_ipv6_mtu = [None, Some(1280), Some(1400)][entropy.pick(3)];
     policy.header.copy_traffic_class = entropy.chance(70);
     policy.header.flow_label = if entropy.chance(30) { FlowLabel::Hash } else { FlowLabel::Zero };
-    policy.header.udp_zero_checksum = if entropy.chance(30) { UdpZeroChecksum::Drop } else { UdpZeroChecksum::Compute };
+    policy.header.tos = [0, 0x48][entropy.pick(2)];
+    policy.header.udp_zero_checksum =
+        [UdpZeroChecksum::Compute, UdpZeroChecksum::Drop, UdpZeroChecksum::Forward][entropy.pick(3)];
     policy.errors.send = entropy.chance(85);
     policy.errors.source6 = entropy.chance(40).then(|| "2001:db8:ffff::1".parse().unwrap());
     policy.errors.source4 = entropy.chance(40).then_some(Ipv4Addr::new(203, 0, 113, 254));
     policy.static_mappings = statics(entropy, &policy);
     policy
+}
+
+/// MTUs of the next hops, which may not be known.
+pub(super) fn links(entropy: &mut Entropy<'_>) -> LinkMtus {
+    let mut mtu = || [None, Some(1280), Some(1400), Some(9001)][entropy.pick(4)];
+    LinkMtus { ipv4: mtu(), ipv6: mtu() }
 }
 
 /// Who gets which ports, and how.

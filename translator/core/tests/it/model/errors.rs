@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use nat64_core::policy::FlowLabel;
-use nat64_core::{DropReason, Policy};
+use nat64_core::{DropReason, LinkMtus, Policy};
 
 use super::expected::Expected;
 use super::packet::{Upper, View, pseudo};
-use super::translate::{To, header, protocol, transport};
+use super::translate::{To, class, header, protocol, transport};
 use crate::support::build::{ACK, Body, Ends, FIN, Ip, RST, SYN, ip_packet, packet};
 use crate::support::check::sum;
 
@@ -27,21 +27,22 @@ pub(crate) fn original(view: &View) -> (&[u8], Option<&[u8]>) {
 /// addresses.
 pub(crate) fn translated(
     policy: &Policy,
+    links: LinkMtus,
     view: &View,
     ends: Ends,
-    inner: &View,
-    to: &To,
+    (inner, to): (&View, &To),
 ) -> Result<Expected, DropReason> {
     let six = ends.source.is_ipv6();
     let rest = u32::from_be_bytes([view.payload[4], view.payload[5], view.payload[6], view.payload[7]]);
     let (kind, code) = (view.payload[0], view.payload[1]);
-    let (kind, code, rest) = if six { to_icmpv6(kind, code, rest, inner) } else { to_icmp(kind, code, rest, inner) }
-        .ok_or(DropReason::UntranslatableIcmp)?;
+    let translated =
+        if six { to_icmpv6(kind, code, rest, inner, links) } else { to_icmp(kind, code, rest, inner, links) };
+    let (kind, code, rest) = translated.ok_or(DropReason::UntranslatableIcmp)?;
     let (datagram, extension) = original(view);
     let upper = inner.embedded_upper().ok_or(DropReason::BadEmbeddedPacket)?;
     let mut payload = datagram[inner.headers..].to_vec();
     if !matches!(upper, Upper::Udp { checksum: 0, .. }) {
-        transport(inner, upper, to, &mut payload);
+        transport(&policy.header, inner, upper, to, &mut payload);
     } else {
         payload[0..2].copy_from_slice(&to.ports.0.to_be_bytes());
         payload[2..4].copy_from_slice(&to.ports.1.to_be_bytes());
@@ -63,7 +64,7 @@ pub(crate) fn translated(
     let right = own(ends, message.len()) + sum(&[&message]);
     let checksum = (i64::from(wrong) - i64::from(right)).rem_euclid(0xffff);
     message[2..4].copy_from_slice(&u16::try_from(checksum).unwrap().to_be_bytes());
-    let class = if policy.header.copy_traffic_class { view.class } else { 0 };
+    let class = class(&policy.header, view, six);
     let outer = Ip { hop_limit: view.hops - 1, traffic_class: class, ..Ip::default() };
     let front = if six { 40 } else { 20 };
     Ok(Expected {
@@ -113,7 +114,7 @@ fn set_length(packet: &mut [u8], len: usize) {
 }
 
 /// RFC 7915 §4.2.
-fn to_icmpv6(kind: u8, code: u8, rest: u32, inner: &View) -> Option<(u8, u8, u32)> {
+fn to_icmpv6(kind: u8, code: u8, rest: u32, inner: &View, links: LinkMtus) -> Option<(u8, u8, u32)> {
     Some(match (kind, code) {
         (3, 0 | 1 | 5 | 6 | 7 | 8 | 11 | 12) => (1, 0, 0),
         (3, 2) => (4, 1, 6),
@@ -125,7 +126,9 @@ fn to_icmpv6(kind: u8, code: u8, rest: u32, inner: &View) -> Option<(u8, u8, u32
             let plateaus = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 0];
             let plateau = plateaus.into_iter().find(|plateau| *plateau < len).unwrap_or_default();
             let mtu = if told == 0 { u32::try_from(plateau).unwrap() } else { told };
-            (2, 0, (mtu + 20).max(1280))
+            let links = [links.ipv6, links.ipv4.map(|mtu| mtu + 20)];
+            let least = links.into_iter().flatten().fold(mtu + 20, u32::min);
+            (2, 0, least.max(1280))
         }
         (3, 9 | 10 | 13 | 15) => (1, 1, 0),
         (11, code) => (3, code, 0),
@@ -147,14 +150,16 @@ fn to_icmpv6(kind: u8, code: u8, rest: u32, inner: &View) -> Option<(u8, u8, u32
 }
 
 /// RFC 7915 §5.2.
-fn to_icmp(kind: u8, code: u8, rest: u32, inner: &View) -> Option<(u8, u8, u32)> {
+fn to_icmp(kind: u8, code: u8, rest: u32, inner: &View, links: LinkMtus) -> Option<(u8, u8, u32)> {
     Some(match (kind, code) {
         (1, 0 | 2 | 3) => (3, 1, 0),
         (1, 1) => (3, 10, 0),
         (1, 4) => (3, 3, 0),
         (2, _) => {
             let headers = if inner.fragment_header { 28 } else { 20 };
-            (3, 4, rest.saturating_sub(headers).clamp(68, 65_535))
+            let links = [links.ipv4, links.ipv6.map(|mtu| mtu - headers)];
+            let least = links.into_iter().flatten().fold(rest.saturating_sub(headers), u32::min);
+            (3, 4, least.clamp(68, 65_535))
         }
         (3, code) => (11, code, 0),
         (4, 0) => {

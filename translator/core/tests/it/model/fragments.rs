@@ -28,10 +28,13 @@ struct Datagram {
 pub(crate) enum Admission {
     /// The fragment, then those that waited, with what their first carried.
     Translate(Upper, Vec<View>),
-    /// The datagram, put together.
-    Whole(View),
+    /// The datagram, put together from this and so many that were held.
+    Whole(View, usize),
     Held,
 }
+
+/// Why a fragment is dropped, and how many that were held are with it.
+pub(crate) type Rejection = (DropReason, usize);
 
 impl Fragments {
     pub(crate) fn admit(
@@ -40,8 +43,11 @@ impl Fragments {
         upper: Upper,
         now: Timestamp,
         lifetime: Duration,
-    ) -> Result<Admission, DropReason> {
-        let key = (view.ends.source, view.ends.destination, view.identification, view.protocol);
+        computes: bool,
+    ) -> Result<Admission, Rejection> {
+        // RFC 8200 §4.5: what the first fragment names as next header holds for all.
+        let protocol = if view.is_v6() { 0 } else { view.protocol };
+        let key = (view.ends.source, view.ends.destination, view.identification, protocol);
         let datagram = self.0.entry(key).or_insert_with(|| Datagram {
             deadline: now + lifetime,
             seen: Vec::new(),
@@ -50,7 +56,7 @@ impl Fragments {
             condemned: false,
             held: Vec::new(),
         });
-        let admission = datagram.admit(view, upper);
+        let admission = datagram.admit(view, upper, computes);
         // The identification may be used again at once (RFC 4963).
         if admission.is_ok() && datagram.is_complete() {
             self.0.remove(&key);
@@ -75,22 +81,21 @@ impl Fragments {
 }
 
 impl Datagram {
-    fn admit(&mut self, view: &View, upper: Upper) -> Result<Admission, DropReason> {
+    fn admit(&mut self, view: &View, upper: Upper, computes: bool) -> Result<Admission, Rejection> {
         let (offset, more) = view.fragment.unwrap();
         let (start, end) = (offset, offset + view.payload.len());
         if end > 65_535 || view.payload.is_empty() || (more && !view.payload.len().is_multiple_of(8)) {
-            return Err(DropReason::Malformed);
+            return Err((DropReason::Malformed, 0));
         }
         if self.condemned || self.seen.contains(&(start, end)) {
-            return Err(DropReason::FragmentOverlap);
+            return Err((DropReason::FragmentOverlap, 0));
         }
         let overlaps = self.seen.iter().any(|&(from, to)| start < to && from < end);
         let beyond = self.length.is_some_and(|length| end > length || !more);
         let short = !more && self.seen.iter().any(|&(_, to)| to > end);
         if overlaps || beyond || short {
             self.condemned = true;
-            self.held.clear();
-            return Err(DropReason::FragmentOverlap);
+            return Err((DropReason::FragmentOverlap, std::mem::take(&mut self.held).len()));
         }
         self.seen.push((start, end));
         if !more {
@@ -103,7 +108,12 @@ impl Datagram {
             self.held.push(view.clone());
             return Ok(Admission::Held);
         };
-        if !matches!(first, Upper::Echo { .. } | Upper::Udp { checksum: 0, .. }) {
+        let only_whole = match first {
+            Upper::Echo { .. } | Upper::Error { .. } => true,
+            Upper::Udp { checksum: 0, .. } => computes,
+            _ => false,
+        };
+        if !only_whole {
             return Ok(Admission::Translate(first, std::mem::take(&mut self.held)));
         }
         self.held.push(view.clone());
@@ -111,13 +121,15 @@ impl Datagram {
             return Ok(Admission::Held);
         }
         let mut pieces = std::mem::take(&mut self.held);
+        let held = pieces.len() - 1;
         pieces.sort_by_key(|piece| piece.fragment);
         let mut whole = pieces[0].clone();
         whole.payload = pieces.into_iter().flat_map(|piece| piece.payload).collect();
         whole.payload_len = whole.payload.len();
         (whole.fragment, whole.dont_fragment) = (None, whole.is_v6());
-        Ok(Admission::Whole(whole))
+        Ok(Admission::Whole(whole, held))
     }
+
     fn is_complete(&self) -> bool {
         let covered: usize = self.seen.iter().map(|(start, end)| end - start).sum();
         self.length == Some(covered)

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nat64_core::event::EventKind;
 use nat64_core::policy::UdpZeroChecksum;
-use nat64_core::{Direction, DropReason, Event, Policy, Protocol, Timestamp, Verdict};
+use nat64_core::{Direction, DropReason, Event, LinkMtus, Policy, Protocol, Timestamp, Verdict};
 use pref64::special;
 
 use self::expected::Expected;
@@ -31,6 +31,8 @@ use crate::support::check::ends_of;
 pub(crate) struct Model {
     pub(crate) policy: Policy,
     pub(crate) state: State,
+    /// MTUs of the next hops.
+    pub(crate) links: LinkMtus,
     fragments: Fragments,
     now: Timestamp,
     /// What the implementation said that it did with the packet in hand.
@@ -67,6 +69,7 @@ impl Model {
         Self {
             state: State::new(&policy),
             policy,
+            links: LinkMtus::default(),
             fragments: Fragments::default(),
             now: Timestamp::ZERO,
             learned: Vec::new(),
@@ -295,6 +298,7 @@ impl Model {
         if !self.in_pool(view.destination4()) {
             return Err(DropReason::NotOurPool.into());
         }
+        // RFC 7915 §4.1: errors are translated whoever sends them.
         let is_error = matches!(upper, Upper::Error { .. }) && view.fragment.is_none();
         if !is_error && !special::is_routable_unicast(view.source4()) {
             return Err(DropReason::IllegalSource.into());
@@ -317,7 +321,7 @@ impl Model {
     fn send_to_ipv6(&mut self, view: &View, upper: Upper, bytes: &[u8]) -> Result<Passed, Stop> {
         let (packet, from, to) = seen(upper, false, bytes.len())?;
         let own = view.upper().ok_or(DropReason::Malformed)?;
-        if matches!(own, Upper::Udp { checksum: 0, .. })
+        if matches!(upper, Upper::Udp { checksum: 0, .. })
             && self.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
         {
             return Err(DropReason::ZeroUdpChecksum.into());
@@ -367,7 +371,8 @@ impl Model {
         let router = self.policy.errors.source4.filter(|_| view.source6() != host);
         let ends = Ends::new(router.unwrap_or(external.0), target.remote);
         let to = To { ends: Ends::new(remote, external.0), ports: (far, external.1), id: external.1 };
-        Ok(errors::translated(&self.policy, view, ends, &inner, &to)?)
+        let links = self.links_of(self.in_pool(target.remote));
+        Ok(errors::translated(&self.policy, links, view, ends, (&inner, &to))?)
     }
 
     fn error4(&self, view: &View, hairpinned: bool) -> Result<Passed, Stop> {
@@ -390,20 +395,32 @@ impl Model {
         let ends = Ends { source, destination: internal.0.into() };
         let inner_ends = Ends { source: internal.0.into(), destination: embed(inner.destination4()) };
         let to = To { ends: inner_ends, ports: (internal.1, far), id: internal.1 };
-        Ok(Passed::Translated(errors::translated(&self.policy, view, ends, &inner, &to)?))
+        let links = self.links_of(hairpinned);
+        Ok(Passed::Translated(errors::translated(&self.policy, links, view, ends, (&inner, &to))?))
+    }
+
+    /// The links that a packet goes over; one that is turned round goes over none of IPv4.
+    fn links_of(&self, hairpinned: bool) -> LinkMtus {
+        if hairpinned { LinkMtus { ipv4: None, ..self.links } } else { self.links }
     }
 
     fn fragment(&mut self, view: &View, upper: Upper, bytes: &[u8]) -> Result<Passed, Stop> {
+        if upper == Upper::Other {
+            return Err(DropReason::UnsupportedProtocol.into());
+        }
         let lifetime = self.policy.timers.fragment;
-        match self.fragments.admit(view, upper, self.now, lifetime)? {
+        let computes = !view.is_v6() && self.policy.header.udp_zero_checksum == UdpZeroChecksum::Compute;
+        let admission = self.fragments.admit(view, upper, self.now, lifetime, computes);
+        match admission.map_err(|(reason, held)| self.lost(held)(reason.into()))? {
             Admission::Held => Ok(Passed::Held),
-            Admission::Whole(whole) => {
+            Admission::Whole(whole, held) => {
                 let whole_bytes = vec![0; whole.headers + whole.payload.len()];
                 let passed = if whole.is_v6() {
-                    self.six_to_four(&whole, &whole_bytes)?
+                    self.six_to_four(&whole, &whole_bytes)
                 } else {
-                    self.four_to_six(&whole, &whole_bytes, true)?
+                    self.four_to_six(&whole, &whole_bytes, true)
                 };
+                let passed = passed.map_err(self.lost(held))?;
                 if let Passed::Translated(packet) | Passed::Hairpinned(packet) | Passed::Refused(_, packet) = passed {
                     self.made.spilled.push(packet);
                 }
@@ -411,10 +428,10 @@ impl Model {
             }
             Admission::Translate(first, early) => {
                 let own = if upper == Upper::Tail { later(first) } else { upper };
-                let passed = self.piece(view, own, bytes)?;
+                let passed = self.piece(view, own, first, bytes).map_err(self.lost(early.len()))?;
                 for held in early {
                     let bytes = vec![0; held.headers + held.payload.len()];
-                    match self.piece(&held, later(first), &bytes) {
+                    match self.piece(&held, later(first), first, &bytes) {
                         Ok(Passed::Translated(packet) | Passed::Hairpinned(packet) | Passed::Refused(_, packet)) => {
                             self.made.spilled.push(packet);
                         }
@@ -427,10 +444,24 @@ impl Model {
         }
     }
 
-    /// One fragment of a datagram that carries `upper`.
-    fn piece(&mut self, view: &View, upper: Upper, bytes: &[u8]) -> Result<Passed, Stop> {
+    /// Counts fragments that were held for one that is dropped.
+    fn lost(&mut self, held: usize) -> impl FnOnce(Stop) -> Stop + '_ {
+        move |stop| {
+            self.made.drops.extend(std::iter::repeat_n(stop.reason, held));
+            stop
+        }
+    }
+
+    /// One fragment of a datagram that carries `upper`, and whose first fragment carried `first`.
+    fn piece(&mut self, view: &View, upper: Upper, first: Upper, bytes: &[u8]) -> Result<Passed, Stop> {
         if view.is_v6() {
             let target = self.admit6(view.source6(), view.destination6())?;
+            let protocol = match first {
+                Upper::Tcp { .. } => 6,
+                Upper::Udp { .. } => 17,
+                _ => view.protocol,
+            };
+            let view = &View { protocol, ..view.clone() };
             let packet = self.send_to_ipv4(view, upper, target, bytes.len())?;
             self.hairpin(packet, target)
         } else {

@@ -1,7 +1,7 @@
 //! Headers and transports (RFC 7915 §4.1, §4.5, §5.1, §5.5).
 
 use nat64_core::Policy;
-use nat64_core::policy::FlowLabel;
+use nat64_core::policy::{FlowLabel, HeaderPolicy, UdpZeroChecksum};
 
 use super::expected::Expected;
 use super::packet::{Upper, View, pseudo, replaced};
@@ -23,7 +23,7 @@ pub(crate) fn translated(policy: &Policy, view: &View, upper: Upper, to: &To) ->
     let ip = Ip { hop_limit: view.hops.saturating_sub(1), ..header(policy, view, six) };
     let mut payload = view.payload.clone();
     clamp(policy, upper, &mut payload);
-    let checksum = transport(view, upper, to, &mut payload);
+    let checksum = transport(&policy.header, view, upper, to, &mut payload);
     let bytes = ip_packet(to.ends, &ip, protocol(view, six), &payload);
     let headers = bytes.len() - payload.len();
     Expected {
@@ -39,12 +39,21 @@ pub(crate) fn header(policy: &Policy, view: &View, six: bool) -> Ip {
     let fragment = view.fragment.or_else(|| view.fragment_header.then_some((0, false)));
     Ip {
         hop_limit: view.hops,
-        traffic_class: if policy.header.copy_traffic_class { view.class } else { 0 },
+        traffic_class: class(&policy.header, view, six),
         identification: view.identification,
         // RFC 7915 §5.1: packets of 1260 bytes or less may be fragmented, and so may what came in fragments.
         dont_fragment: !view.fragment_header && 20 + view.payload_len > 1260,
         fragment: if six { view.fragment } else { fragment },
         ..Ip::default()
+    }
+}
+
+/// The traffic class or TOS octet in the other version.
+pub(crate) const fn class(policy: &HeaderPolicy, view: &View, six: bool) -> u8 {
+    match (policy.copy_traffic_class, six) {
+        (true, _) => view.class,
+        (false, true) => 0,
+        (false, false) => policy.tos,
     }
 }
 
@@ -58,7 +67,13 @@ pub(crate) fn protocol(view: &View, six: bool) -> u8 {
 }
 
 /// Gives a transport header its new ports, type and checksum. Returns where the checksum is, if one is updated.
-pub(crate) fn transport(view: &View, upper: Upper, to: &To, payload: &mut [u8]) -> Option<usize> {
+pub(crate) fn transport(
+    policy: &HeaderPolicy,
+    view: &View,
+    upper: Upper,
+    to: &To,
+    payload: &mut [u8],
+) -> Option<usize> {
     let ports = u32::from(to.ports.0) << 16 | u32::from(to.ports.1);
     let addresses = (pseudo(view.ends, 0, 0), pseudo(to.ends, 0, 0));
     match upper {
@@ -67,6 +82,10 @@ pub(crate) fn transport(view: &View, upper: Upper, to: &To, payload: &mut [u8]) 
             payload[0..4].copy_from_slice(&ports.to_be_bytes());
             let new = sum(&[&payload[0..4]]) + addresses.1;
             update(payload, 16, old, new)
+        }
+        Upper::Udp { checksum: 0, .. } if policy.udp_zero_checksum == UdpZeroChecksum::Forward => {
+            payload[0..4].copy_from_slice(&ports.to_be_bytes());
+            None
         }
         Upper::Udp { checksum: 0, .. } if !view.is_v6() => {
             payload[0..4].copy_from_slice(&ports.to_be_bytes());

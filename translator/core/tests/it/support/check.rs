@@ -93,6 +93,12 @@ pub(crate) fn is_fragment(packet: &[u8]) -> bool {
     }
 }
 
+/// Whether a packet is UDP without a checksum.
+pub(crate) fn is_without_checksum(packet: &[u8]) -> bool {
+    let transport = SlicedPacket::from_ip(packet).ok().and_then(|sliced| sliced.transport);
+    matches!(transport, Some(TransportSlice::Udp(udp)) if udp.checksum() == 0)
+}
+
 fn transport_is_right(ends: Ends, protocol: u8, payload: &[u8]) -> Result<(), String> {
     let six = ends.source.is_ipv6();
     let udp_len = payload.get(4..6).map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
