@@ -38,6 +38,9 @@ impl Screen {
         let device = &status.device;
         let queues = plural(device.queues as u64, "queue", "queues");
         self.line("device", format!("{}, MTU {}, {queues}, offloads: {}", device.name, device.mtu, device.offloads));
+        let mtu = |mtu: Option<u32>| mtu.map_or_else(|| "unknown".to_owned(), |mtu| mtu.to_string());
+        let (ipv4, ipv6) = (mtu(device.ipv4_link_mtu), mtu(device.ipv6_link_mtu));
+        self.line("", format!("MTU of the links: {ipv4} towards IPv4, {ipv6} towards IPv6"));
         self.errors(status);
         self.pool(status);
         self.line("", format!("{:>12}{:>12}{:>12}", "TCP", "UDP", "ICMP"));

@@ -59,6 +59,12 @@ pub(crate) struct DeviceStatus {
     pub(crate) name: String,
     /// Its MTU in bytes.
     pub(crate) mtu: u16,
+    /// That of the next hop towards IPv4, if it is known.
+    #[serde(default)]
+    pub(crate) ipv4_link_mtu: Option<u32>,
+    /// That of the next hop towards IPv6, if it is known.
+    #[serde(default)]
+    pub(crate) ipv6_link_mtu: Option<u32>,
     /// Its queues, each with a thread.
     pub(crate) queues: usize,
     /// Offloads in force, separated by commas, or `none`.

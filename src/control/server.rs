@@ -156,6 +156,20 @@ impl TranslatorView {
         self.dataplane.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    fn device_status(&self, device: &DeviceInfo, io: &IoStats) -> DeviceStatus {
+        let links = self.translator.link_mtus();
+        DeviceStatus {
+            name: device.name.clone(),
+            mtu: self.mtu,
+            ipv4_link_mtu: links.ipv4,
+            ipv6_link_mtu: links.ipv6,
+            queues: device.queues,
+            offloads: device.offloads.to_string(),
+            read_errors: io.read_errors,
+            write_errors: io.write_errors,
+        }
+    }
+
     /// What `look` sees of the threads, while they run.
     pub(crate) fn with_dataplane<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
         self.dataplane.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
@@ -172,7 +186,7 @@ impl TranslatorView {
         let (device, counters, io) = self.with_dataplane(seen)?;
         let usage = self.translator.usage();
         Some(TranslatorStatus {
-            device: device_status(&device, self.mtu, &io),
+            device: self.device_status(&device, &io),
             pool: PoolStatus {
                 ranges: self.policy.pool.iter().map(pool_range).collect(),
                 addresses: usage.pool_addresses,
@@ -201,17 +215,6 @@ impl Dns64View {
             upstreams: self.upstreams.clone(),
             counters: counters.unwrap_or_default(),
         }
-    }
-}
-
-fn device_status(device: &DeviceInfo, mtu: u16, io: &IoStats) -> DeviceStatus {
-    DeviceStatus {
-        name: device.name.clone(),
-        mtu,
-        queues: device.queues,
-        offloads: device.offloads.to_string(),
-        read_errors: io.read_errors,
-        write_errors: io.write_errors,
     }
 }
 

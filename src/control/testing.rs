@@ -14,6 +14,8 @@ pub(crate) fn busy() -> Status {
             device: DeviceStatus {
                 name: "nat64".to_owned(),
                 mtu: 65535,
+                ipv4_link_mtu: Some(1500),
+                ipv6_link_mtu: None,
                 queues: 4,
                 offloads: "checksum, tso, uso".to_owned(),
                 read_errors: 0,

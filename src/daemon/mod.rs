@@ -2,6 +2,7 @@
 
 mod links;
 mod logging;
+mod mtus;
 mod notify;
 mod running;
 mod signals;

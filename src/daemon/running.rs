@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::links::Follower;
+use super::mtus::Mtus;
 use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
 use crate::metrics;
@@ -51,6 +52,7 @@ pub(super) struct Tasks {
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
     certificate: Option<dns64::CertificateHandle>,
     links: Option<JoinHandle<()>>,
+    mtus: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -77,13 +79,14 @@ impl Running {
 }
 
 impl Tasks {
-    /// Serves the control API, the metrics, and DNS64 if it is on.
+    /// Serves the control API, the metrics, and DNS64 if it is on, and follows this host's links.
     pub(super) fn start(
         listener: UnixListener,
         metrics: Vec<TcpListener>,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
         links: Option<Follower>,
+        mtus: Option<Mtus>,
         failures: &mpsc::Sender<Failure>,
     ) -> Self {
         let metrics = metrics.into_iter().map(|listener| {
@@ -103,12 +106,14 @@ impl Tasks {
         });
         let links = links.map(|follower| tokio::spawn(follower.run()));
         let certificate = dns64.as_ref().map(dns64::Server::certificate);
-        Self { control, metrics, certificate, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), links }
+        let mtus = mtus.map(Mtus::follow);
+        let dns64 = dns64.map(|server| serve_dns64(server, failures.clone()));
+        Self { control, metrics, certificate, dns64, links, mtus }
     }
 
     async fn stop(self) {
-        if let Some(links) = self.links {
-            links.abort();
+        for follower in [self.links, self.mtus].into_iter().flatten() {
+            follower.abort();
         }
         if let Some((task, stop)) = self.dns64 {
             // If the task has ended, there is nobody to tell.

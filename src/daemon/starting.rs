@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::links::{self, Follower};
+use super::mtus::Mtus;
 use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
 use crate::control::ControlSocket;
@@ -47,13 +48,14 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         upstreams: settings.dns64.as_ref().map(|config| config.upstreams.clone()).unwrap_or_default(),
         stats: server.stats(),
     });
-    let (network, translator_view) = match &settings.policy {
+    let (network, started) = match &settings.policy {
         Some(policy) => {
-            let (network, view) = start_translator(settings, policy, host, failures).await?;
-            (Some(network), Some(view))
+            let (network, started) = start_translator(settings, policy, host, failures).await?;
+            (Some(network), Some(started))
         }
         None => (None, None),
     };
+    let (translator_view, mtus) = started.unzip();
     let view = Arc::new(View {
         started: Instant::now(),
         pref64: prefixes(settings),
@@ -61,7 +63,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         dns64: dns64_view,
     });
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, links.flatten(), failures);
+    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, links.flatten(), mtus, failures);
     Ok(Running { socket, network, view, tasks })
 }
 
@@ -112,7 +114,7 @@ async fn start_translator(
     policy: &Policy,
     host: Host,
     failures: &mpsc::Sender<Failure>,
-) -> anyhow::Result<(Network, TranslatorView)> {
+) -> anyhow::Result<(Network, (TranslatorView, Mtus))> {
     let queues = if settings.workers > 0 { settings.workers.into() } else { cpus() };
     let config = DeviceConfig { name: settings.device.name.clone(), queues, offload: settings.device.offload };
     let device = Device::open(&config)?;
@@ -123,7 +125,7 @@ async fn start_translator(
     host.clean_up(directory, &config.name).await?;
     let network = host.set_up(&settings.device, index, policy, directory).await?;
     match start_threads(settings, policy, &network, device, failures).await {
-        Ok(view) => Ok((network, view)),
+        Ok(started) => Ok((network, started)),
         Err(error) => {
             network.take_back().await;
             Err(error)
@@ -137,7 +139,7 @@ async fn start_threads(
     network: &Network,
     device: Device,
     failures: &mpsc::Sender<Failure>,
-) -> anyhow::Result<TranslatorView> {
+) -> anyhow::Result<(TranslatorView, Mtus)> {
     let found = if settings.find_source4 || settings.find_source6 {
         network.sources(&settings.device.name, device.info().index).await?
     } else {
@@ -154,13 +156,15 @@ async fn start_threads(
     warn_of_private_addresses(&policy);
     let clock = Clock::start();
     let translator = Arc::new(Translator::new(policy.clone(), seed()?)?);
+    let mtus = Mtus::tell(settings.links, Arc::clone(&translator), device.info().index).await?;
     let failures = failures.clone();
     let config = DataplaneConfig::new(clock, move |failure| {
         // When the channel is full, the daemon has reason enough to stop.
         let _ = failures.try_send(Failure::Worker(failure));
     });
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
-    Ok(TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane: RwLock::new(Some(dataplane)) })
+    let dataplane = RwLock::new(Some(dataplane));
+    Ok((TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane }, mtus))
 }
 
 /// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.

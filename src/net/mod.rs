@@ -3,6 +3,7 @@
 //! [`plan`] works out what to change, [`undo`] keeps the record of it, [`netlink`] and [`sysctl`] talk to the kernel.
 
 mod links;
+mod mtus;
 mod netlink;
 mod plan;
 mod source;
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::config::{DeviceSettings, HostAddress};
 pub(crate) use links::Links;
+pub(crate) use mtus::MtuWatch;
 use netlink::{Address, Link, Netlink, NetlinkError};
 use plan::Change;
 use sysctl::{SysctlError, Sysctls};

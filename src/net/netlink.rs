@@ -9,7 +9,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
@@ -24,6 +24,12 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// Whether hosts on it are found by ARP.
     pub(crate) uses_arp: bool,
+    /// Whether packets can leave this host through it now.
+    pub(crate) is_up: bool,
+    /// Bytes of the longest IPv4 packet that it takes.
+    pub(crate) mtu4: u32,
+    /// Bytes of the longest IPv6 packet.
+    pub(crate) mtu6: u32,
 }
 
 /// An address of this host.
@@ -100,8 +106,21 @@ impl Netlink {
     /// # Errors
     /// The socket cannot be opened.
     pub(crate) fn open_for_addresses() -> io::Result<(Self, impl Stream<Item = ()> + Send)> {
-        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, handle, news) = rtnetlink::new_multicast_connection(&groups)?;
+        Self::open_for(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
+    }
+
+    /// As [`Self::open_for_addresses`], and news of interfaces as well.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub(crate) fn open_for_links() -> io::Result<(Self, impl Stream<Item = ()> + Send)> {
+        let links = [MulticastGroup::Link, MulticastGroup::Ipv6Ifinfo];
+        let addresses = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        Self::open_for(&[links, addresses].concat())
+    }
+
+    fn open_for(groups: &[MulticastGroup]) -> io::Result<(Self, impl Stream<Item = ()> + Send + use<>)> {
+        let (connection, handle, news) = rtnetlink::new_multicast_connection(groups)?;
         tokio::spawn(connection);
         Ok((Self(handle), news.map(|_| ())))
     }
@@ -198,15 +217,37 @@ fn proxy(message: &NeighbourMessage) -> Option<(u32, Ipv4Addr)> {
     })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "of the dozens of attributes one matters")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the dozens of attributes three matter")]
 fn link(message: &LinkMessage) -> Option<Link> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
+    let (mut name, mut mtu, mut own6) = (None, u32::MAX, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::AfSpecUnspec(families) => own6 = families.iter().find_map(mtu_of_ipv6),
+            _ => {}
+        }
+    }
     let flags = message.header.flags;
-    let uses_arp = !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback | LinkFlags::Pointopoint);
-    Some(Link { index: message.header.index, name, uses_arp })
+    Some(Link {
+        index: message.header.index,
+        name: name?,
+        uses_arp: !flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback | LinkFlags::Pointopoint),
+        is_up: flags.contains(LinkFlags::Up | LinkFlags::Running) && !flags.contains(LinkFlags::Loopback),
+        mtu4: mtu,
+        // A router advertisement can ask for less than the link takes.
+        mtu6: own6.map_or(mtu, |own| own.min(mtu)),
+    })
+}
+
+/// The MTU that IPv6 has on a link.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes one matters")]
+fn mtu_of_ipv6(family: &AfSpecUnspec) -> Option<u32> {
+    let AfSpecUnspec::Inet6(attributes) = family else { return None };
+    attributes.iter().find_map(|attribute| match attribute {
+        AfSpecInet6::DevConf(conf) => u32::try_from(conf.mtu6).ok(),
+        _ => None,
+    })
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes three matter")]

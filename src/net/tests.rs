@@ -3,6 +3,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use nat64_core::LinkMtus;
 use nat64_core::policy::PoolRange;
 use pref64::Pref64;
 
@@ -281,4 +282,41 @@ fn prefixes_of_links_are_those_of_global_addresses_and_news_come_of_each_change(
         assert_eq!(links.prefixes().await.unwrap(), []);
         drop(gateway);
     });
+}
+
+#[test]
+fn the_mtus_of_the_links_are_those_of_the_interfaces_and_changes_are_noticed() {
+    in_namespace(|| async {
+        let gateway = Gateway::new().await;
+        ip("addr add 203.0.113.9/32 dev lo");
+        ip("addr add 198.51.100.1/24 dev nat64");
+        ip("link set nat64 mtu 9000 up");
+        let mut watch = MtuWatch::open(gateway.index).unwrap();
+        let both = |mtu| LinkMtus { ipv4: Some(mtu), ipv6: Some(mtu) };
+        assert_eq!(watch.mtus().await.unwrap(), both(1500));
+
+        ip("link set eth0 mtu 1400");
+        watch.until(both(1400)).await;
+
+        fs::write("/proc/sys/net/ipv6/conf/eth0/mtu", "1300").unwrap();
+        watch.until(LinkMtus { ipv4: Some(1400), ipv6: Some(1300) }).await;
+
+        ip("addr del 192.0.2.10/24 dev eth0");
+        watch.until(LinkMtus { ipv4: None, ipv6: Some(1300) }).await;
+
+        ip("link set far down");
+        watch.until(LinkMtus::default()).await;
+    });
+}
+
+impl MtuWatch {
+    /// Waits for changes until the MTUs are these.
+    async fn until(&mut self, expected: LinkMtus) {
+        let arrive = async {
+            while self.mtus().await.unwrap() != expected {
+                assert!(self.changed().await, "the kernel goes on telling");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), arrive).await.expect("the change is told");
+    }
 }

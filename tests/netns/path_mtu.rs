@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{GATEWAY, Lab, SERVER, Topology, under_pref64};
+use crate::support::{GATEWAY, Lab, SERVER, Topology, eventually, under_pref64};
 
 const SIZE: u64 = 16 << 20;
 /// A black hole costs TCP several seconds of repeating before it even starts to probe.
@@ -62,6 +62,27 @@ fn a_packet_too_big_for_the_ipv4_side_is_answered_with_the_mtu_that_fits() {
     // 1500 bytes of IPv4 and the 20 by which an IPv6 header is longer (RFC 7915 §4.2).
     let said = format!("{}{}", ping.stdout, ping.stderr);
     assert!(said.contains("1520"), "{ping}");
+}
+
+#[test]
+fn the_mtus_of_the_links_are_found_out_and_followed() {
+    let Some(lab) = Lab::new(Topology { client_mtu: 9000, ..Topology::default() }) else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    let links = || {
+        let device = &nat64.ask_json("status")["translator"]["device"];
+        (device["ipv4_link_mtu"].as_u64(), device["ipv6_link_mtu"].as_u64())
+    };
+    assert_eq!(links(), (Some(1500), Some(9000)));
+    lab.gateway.ip("link set wan mtu 1400");
+    eventually("the new MTU", WITHOUT_STALL, || links() == (Some(1400), Some(9000)));
+}
+
+#[test]
+fn the_mtus_of_the_links_can_be_given() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let nat64 = lab.nat64(&format!("{}[translator.mtu]\nipv4-link = 1300\n", Lab::translator()));
+    let device = &nat64.ask_json("status")["translator"]["device"];
+    assert_eq!((device["ipv4_link_mtu"].as_u64(), device["ipv6_link_mtu"].as_u64()), (Some(1300), Some(1500)));
 }
 
 #[track_caller]

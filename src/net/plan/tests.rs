@@ -112,7 +112,7 @@ fn what_the_kernel_resets_with_forwarding_is_remembered() {
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link { index, name: name.to_owned(), uses_arp: true }
+    Link { index, name: name.to_owned(), uses_arp: true, is_up: true, mtu4: 1500, mtu6: 1500 }
 }
 
 fn own(index: u32, address: &str, prefix_len: u8) -> Address {
