@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::memory::ALLOCATION;
 use crate::packet::{HEADROOM, Upper};
 use crate::policy::Limits;
 use crate::session::subscriber_prefix;
+use crate::session::table::{self, shrink_map};
 use crate::time::Timestamp;
 use crate::verdict::DropReason;
 
@@ -102,6 +104,18 @@ impl Fragments {
             }
         }
         lost
+    }
+
+    /// Bytes that fragments within these limits take at the most, apart from [`Limits::fragment_bytes`].
+    pub(crate) const fn bytes(limits: &Limits) -> u64 {
+        let fragments = limits.fragments as u64;
+        // A list that grows has room for twice as many, and its old memory beside that.
+        let lists = MOST_PIECES * 3 * size_of::<(u32, u32)>() + 4 * size_of::<Piece>() + 2 * ALLOCATION;
+        let deadline = 2 * size_of::<((Timestamp, u64), Key)>();
+        let piece = HEADROOM + 3 * size_of::<Piece>() + ALLOCATION;
+        table::bytes::<(Key, Datagram)>(fragments, 1)
+            + table::bytes::<(IpAddr, u32)>(2 * fragments, 1)
+            + fragments * (lists + deadline + piece) as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -201,6 +215,7 @@ impl Inner {
         if let Some(datagram) = self.datagrams.remove(key) {
             self.deadlines.remove(&datagram.deadline);
             self.uncount(key.source);
+            shrink_map(&mut self.datagrams);
         }
         pieces.len()
     }
@@ -219,6 +234,7 @@ impl Inner {
             *count -= 1;
             if *count == 0 {
                 self.by_source.remove(&source);
+                shrink_map(&mut self.by_source);
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::verdict::{Direction, DropReason, Verdict};
 use crate::worker::Worker;
 
 /// How many parts the state has. Two workers meet in one with a chance of one in this many.
-const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 
 /// The translator. Shared by all workers; every method takes `&self`.
 #[derive(Debug)]

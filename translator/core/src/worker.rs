@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::event::EventBuffer;
+use crate::event::{Event, EventBuffer};
+use crate::packet::Offload;
 use crate::refuse::ErrorBudget;
 use crate::spill::Spill;
 use crate::stats::Counters;
@@ -23,6 +24,15 @@ pub struct Worker {
 impl Worker {
     /// Events that a worker keeps between two drains.
     pub const EVENTS: usize = 4096;
+
+    /// Bytes of memory that a worker takes.
+    pub(crate) const BYTES: u64 = (size_of::<Self>()
+        + size_of::<Counters>()
+        + Self::EVENTS * size_of::<Event>()
+        + Spill::CAPACITY
+        + Spill::PACKETS * size_of::<(usize, Offload)>()
+        // What fragments of one datagram are put together in.
+        + 4 * 65_536) as u64;
 
     /// A worker with room for [`Worker::EVENTS`] events.
     #[must_use]

@@ -8,6 +8,7 @@ use ipnet::Ipv6Net;
 
 use super::overlap::Claim;
 use super::pool::{AddressIndex, External, Pool, Wish};
+use super::table::{self, shrink_map};
 use crate::deterministic::Deterministic;
 use crate::policy::{Policy, PortAssignment, PortBlocks};
 use crate::random::Random;
@@ -76,6 +77,15 @@ impl Blocks {
         Self { of_subscriber: HashMap::with_hasher(keys.clone()), owners: HashMap::with_hasher(keys) }
     }
 
+    /// Bytes that `blocks` blocks of as many subscribers take at the most, in `shards` shards.
+    pub(crate) const fn bytes(blocks: u64, shards: u64) -> u64 {
+        /// Blocks that a list has room for from the start, or for each that is in it.
+        const ROOM: u64 = 4;
+        table::bytes::<(u128, Vec<Block>)>(blocks, shards)
+            + table::bytes::<((AddressIndex, u16), u128)>(blocks, shards)
+            + blocks * ROOM * size_of::<Block>() as u64
+    }
+
     /// The address of a subscriber's blocks, which outlive its mappings while their ports rest.
     pub(crate) fn address_of(&self, subscriber: u128) -> Option<AddressIndex> {
         self.of_subscriber.get(&subscriber)?.first().map(|block| block.address)
@@ -128,8 +138,10 @@ impl Blocks {
         let block = held.swap_remove(place);
         if held.is_empty() {
             self.of_subscriber.remove(&owner);
+            shrink_map(&mut self.of_subscriber);
         }
         self.owners.remove(&(block.address, block.first_port / size));
+        shrink_map(&mut self.owners);
         pool.release_block(block.address, block.first_port, size);
         Some((owner, block))
     }

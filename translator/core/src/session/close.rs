@@ -4,6 +4,7 @@ use super::allocation::{Block, Resting, block_size};
 use super::entry::{Mapping, MappingKind, Session};
 use super::overlap::{Claim, EVERYWHERE};
 use super::shard::{Context, Internal, Probe, Shard};
+use super::table::{shrink, shrink_map, shrink_queue};
 use super::tcp::TcpState;
 use super::wheel::Step;
 use crate::event::{EndReason, Event, EventKind};
@@ -47,11 +48,17 @@ impl Shard {
         }
         self.sessions[index].mapping = Session::REMOVED;
         self.sessions.remove(index);
+        let Self { by_remote, sessions, keys, .. } = self;
+        shrink(by_remote, |&index| {
+            let Session { mapping, remote, remote_port, .. } = sessions[index];
+            keys.remote(mapping, remote, remote_port)
+        });
         let peer = (session.mapping, session.remote);
         if let Some(count) = self.peers.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {
                 self.peers.remove(&peer);
+                shrink_map(&mut self.peers);
             }
         }
         let ended =
@@ -73,12 +80,14 @@ impl Shard {
     fn remove_mapping(&mut self, context: &mut Context<'_>, index: u32, closed_cleanly: bool) {
         self.report(context, index, EventKind::MappingRemoved, None);
         let mapping = self.mappings[index];
-        let hash = self.keys.internal(mapping.protocol, mapping.internal, mapping.internal_port, mapping.scope);
+        let hash = self.keys.of_mapping(&mapping);
         if let Ok(entry) = self.by_internal.find_entry(hash, |&other| other == index) {
             entry.remove();
         }
         self.mappings[index].kind = MappingKind::Free;
         self.mappings.remove(index);
+        let Self { by_internal, mappings, keys, .. } = self;
+        shrink(by_internal, |&index| keys.of_mapping(&mappings[index]));
         self.retire_port(context, &mapping, closed_cleanly);
         context.totals.mapping_removed(mapping.protocol);
         let subscriber = &mut self.subscribers[mapping.subscriber];
@@ -94,6 +103,8 @@ impl Shard {
             entry.remove();
         }
         self.subscribers.remove(index);
+        let Self { by_prefix, subscribers, keys, .. } = self;
+        shrink(by_prefix, |&index| keys.subscriber(subscribers[index].prefix));
     }
 
     /// Lets the port of a removed mapping rest, or gives it back at once where it need not (RFC 6888 REQ-8).
@@ -123,6 +134,7 @@ impl Shard {
                 return false;
             }
             self.resting.pop_front();
+            shrink_queue(&mut self.resting);
             context.totals.port_rested();
             self.release_port(context, &port);
         }

@@ -1,6 +1,7 @@
 //! State: mappings, sessions, ports and their timers (RFC 6146 §3.1 and §3.5).
 
 mod allocation;
+mod bytes;
 mod close;
 mod entry;
 mod open;
@@ -9,6 +10,7 @@ mod pool;
 mod shard;
 mod slab;
 mod stored_syn;
+pub(crate) mod table;
 mod tcp;
 mod totals;
 mod wheel;

@@ -269,9 +269,7 @@ impl Shard {
             created: context.tick,
         });
         let Self { by_internal, mappings, keys, .. } = self;
-        let hash_of =
-            |mapping: &Mapping| keys.internal(mapping.protocol, mapping.internal, mapping.internal_port, mapping.scope);
-        by_internal.insert_unique(hash_of(&mappings[index]), index, |&index| hash_of(&mappings[index]));
+        by_internal.insert_unique(keys.of_mapping(&mappings[index]), index, |&index| keys.of_mapping(&mappings[index]));
         let slot = (self.number << INDEX_BITS | index) + 1;
         if plan.kind == MappingKind::Overlapping {
             context.overlap.insert(Claim { protocol, external: plan.external, scope: plan.scope }, slot);

@@ -15,6 +15,7 @@ use hashbrown::hash_map::Entry;
 
 use super::pool::{AddressIndex, External, Pool, Wish, lowest};
 use super::shard::Keys;
+use super::table::{self, shrink_map};
 use crate::packet::Protocol;
 use crate::random::Random;
 
@@ -105,7 +106,9 @@ impl Overlap {
 
     /// Notes that a port is nobody's any more. It stays taken.
     pub(crate) fn remove(&self, claim: &Claim) {
-        self.part(claim.scope).owners.remove(claim);
+        let owners = &mut self.part(claim.scope).owners;
+        owners.remove(claim);
+        shrink_map(owners);
     }
 
     /// Gives a port back.
@@ -113,6 +116,12 @@ impl Overlap {
         let Claim { protocol, external: External { address, port }, scope } = *claim;
         self.part(scope).release_bit(Word { protocol, address, scope, number: port / 64 }, 1 << (port % 64));
         pool.unshare(protocol, claim.external);
+    }
+
+    /// Bytes that `claims` ports in use and `taken` ports that are in use or rest take at the most.
+    pub(crate) const fn bytes(claims: u64, taken: u64) -> u64 {
+        let parts = PARTS as u64;
+        table::bytes::<(Claim, u32)>(claims, parts) + table::bytes::<(Word, u64)>(taken, parts)
     }
 
     fn part(&self, scope: Scope) -> MutexGuard<'_, Part> {
@@ -136,6 +145,7 @@ impl Part {
             *taken.get_mut() &= !bit;
             if *taken.get() == 0 {
                 taken.remove();
+                shrink_map(&mut self.taken);
             }
         }
     }

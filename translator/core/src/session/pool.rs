@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use zerocopy::FromZeros;
 
+use crate::memory::ALLOCATION;
 use crate::packet::Protocol;
 use crate::policy::PoolRange;
 use crate::random::Random;
@@ -121,6 +122,15 @@ impl Pool {
                 });
             }
         }
+    }
+
+    /// Bytes that this many addresses take, in this many ranges.
+    pub(crate) const fn bytes(addresses: u64, ranges: u64) -> u64 {
+        let tables = Protocol::ALL.len() * (WORDS * size_of::<AtomicU64>() + PORTS * size_of::<AtomicU32>());
+        let blocks = MOST_BLOCKS / 64 * size_of::<AtomicU64>();
+        // The list of addresses grows while it is made, as the lists of ranges do.
+        let lists = 3 * (size_of::<PoolAddress>() + 4 * size_of::<(u16, u16)>() + size_of::<Run>()) + 8 * ALLOCATION;
+        addresses * (tables + blocks + lists) as u64 + 3 * ranges * addresses * size_of::<(u16, u16)>() as u64
     }
 
     /// How many addresses there are.

@@ -122,6 +122,10 @@ impl Keys {
         hasher.finish()
     }
 
+    pub(super) fn of_mapping(&self, mapping: &Mapping) -> u64 {
+        self.internal(mapping.protocol, mapping.internal, mapping.internal_port, mapping.scope)
+    }
+
     #[inline]
     pub(super) fn remote(&self, mapping: u32, address: Ipv4Addr, port: u16) -> u64 {
         let mut hasher = self.hasher();
@@ -298,7 +302,7 @@ impl Shard {
     /// Calls `visit` for the mappings of one page and returns whether there are more pages.
     pub(crate) fn page_of_mappings(&self, page: u32, mut visit: impl FnMut(&Mapping)) -> bool {
         let end = self.mappings.end();
-        let entries = page_range(page, end).map(|index| &self.mappings[index]);
+        let entries = page_range(page, end).filter_map(|index| self.mappings.get(index));
         entries.filter(|mapping| mapping.kind != MappingKind::Free).for_each(&mut visit);
         page_range(page + 1, end).start < end
     }
@@ -306,7 +310,7 @@ impl Shard {
     /// Calls `visit` for the sessions of one page, each with its mapping, and returns whether there are more pages.
     pub(crate) fn page_of_sessions(&self, page: u32, mut visit: impl FnMut(&Mapping, &Session)) -> bool {
         let end = self.sessions.end();
-        let entries = page_range(page, end).map(|index| &self.sessions[index]);
+        let entries = page_range(page, end).filter_map(|index| self.sessions.get(index));
         let live = entries.filter(|session| session.mapping != Session::REMOVED);
         live.for_each(|session| visit(&self.mappings[session.mapping], session));
         page_range(page + 1, end).start < end
@@ -364,10 +368,7 @@ impl Shard {
     /// port may have changed hands.
     #[inline]
     fn owner(&self, mapping: u32, protocol: Protocol, external: External, remote: Scope) -> Option<u32> {
-        if mapping >= self.mappings.end() {
-            return None;
-        }
-        let entry = &self.mappings[mapping];
+        let entry = self.mappings.get(mapping)?;
         let alive = match entry.kind {
             MappingKind::Free => false,
             MappingKind::Overlapping => entry.scope == remote,

@@ -1,50 +1,115 @@
-//! Entries with stable indices, in chunks: growing never moves or copies what is there.
+//! Entries with stable indices, in chunks: growing never moves or copies what is there, and a chunk whose entries are
+//! all gone is given back.
 
 /// Entries per chunk.
 const CHUNK: usize = 1024;
+const WORDS: usize = CHUNK / 64;
 
-/// A growing array of `T` whose entries are reused after removal.
+/// A growing array of `T` whose entries are reused after removal, those of the first chunks first.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
+    /// Each with its entries up to the last that was ever used, or without memory.
     chunks: Vec<Vec<T>>,
-    free: Vec<u32>,
+    uses: Vec<Uses>,
+    /// No chunk before this one has room.
+    with_room: usize,
+    /// A chunk that is kept, so that an entry more and an entry less do not cost memory from the system each time.
+    spare: Option<Vec<T>>,
     len: u32,
+}
+
+/// Which entries of a chunk are in use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Uses {
+    bits: [u64; WORDS],
+    count: u16,
 }
 
 impl<T: Copy> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { chunks: Vec::new(), free: Vec::new(), len: 0 }
+        Self { chunks: Vec::new(), uses: Vec::new(), with_room: 0, spare: None, len: 0 }
     }
 
-    /// One more than the highest index ever used.
+    /// An index that no entry has, nor any higher one.
     pub(crate) fn end(&self) -> u32 {
-        self.len + u32::try_from(self.free.len()).unwrap_or(0)
+        u32::try_from(self.chunks.len() * CHUNK).unwrap_or(u32::MAX)
+    }
+
+    /// What is at an index: an entry, or one that was removed, which its owner has marked as such, or nothing.
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
     }
 
     /// Puts an entry in and returns its index.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
-        let index = if let Some(index) = self.free.pop() {
-            self[index] = value;
-            index
-        } else {
-            let index = self.len;
-            if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-                self.chunks.push(Vec::with_capacity(CHUNK));
-            }
-            if let Some(chunk) = self.chunks.last_mut() {
-                chunk.push(value);
-            }
-            index
-        };
+        while self.uses.get(self.with_room).is_some_and(|uses| usize::from(uses.count) == CHUNK) {
+            self.with_room += 1;
+        }
+        let chunk = self.with_room;
+        if chunk == self.chunks.len() {
+            self.chunks.push(Vec::new());
+            self.uses.push(Uses::default());
+        }
+        let entries = &mut self.chunks[chunk];
+        if entries.capacity() == 0 {
+            *entries = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        }
+        // The first place that is not in use is one that was, or the next.
+        let place = self.uses[chunk].take_first();
+        match entries.get_mut(place) {
+            Some(entry) => *entry = value,
+            None => entries.push(value),
+        }
         self.len += 1;
-        index
+        u32::try_from(chunk * CHUNK + place).unwrap_or(u32::MAX)
     }
 
     /// Takes an entry out. The index must be in use.
     pub(crate) fn remove(&mut self, index: u32) -> T {
-        self.free.push(index);
+        let value = self[index];
+        let (chunk, place) = (index as usize / CHUNK, index as usize % CHUNK);
+        let uses = &mut self.uses[chunk];
+        uses.bits[place / 64] &= !(1 << (place % 64));
+        uses.count -= 1;
         self.len -= 1;
-        self[index]
+        self.with_room = self.with_room.min(chunk);
+        if uses.count == 0 {
+            self.give_back(chunk);
+        }
+        value
+    }
+
+    /// Gives a chunk back that has no entry, and the last ones of the list that have no memory.
+    fn give_back(&mut self, chunk: usize) {
+        let mut entries = std::mem::take(&mut self.chunks[chunk]);
+        entries.clear();
+        self.spare.get_or_insert(entries);
+        while self.chunks.last().is_some_and(Vec::is_empty) {
+            self.chunks.pop();
+            self.uses.pop();
+        }
+        self.with_room = self.with_room.min(self.chunks.len());
+    }
+}
+
+impl<T> Slab<T> {
+    /// Bytes that `entries` of them take in `slabs` slabs at the most, if each chunk but the last is full.
+    pub(crate) const fn bytes(entries: u64, slabs: u64) -> u64 {
+        let chunks = entries.div_ceil(CHUNK as u64) + 2 * slabs;
+        let lists = 3 * (size_of::<Vec<T>>() + size_of::<Uses>());
+        chunks * (CHUNK * size_of::<T>() + lists) as u64
+    }
+}
+
+impl Uses {
+    /// Takes the first entry that is not in use, which there must be.
+    fn take_first(&mut self) -> usize {
+        let word = self.bits.iter().position(|word| *word != u64::MAX).unwrap_or(0);
+        let bit = self.bits[word].trailing_ones() as usize;
+        self.bits[word] |= 1 << bit;
+        self.count += 1;
+        word * 64 + bit
     }
 }
 
@@ -77,9 +142,31 @@ mod tests {
         assert!(indices.iter().enumerate().all(|(value, &index)| slab[index] as usize == value));
         assert_eq!(slab.remove(1500), 1500);
         assert_eq!(slab.remove(7), 7);
-        assert_eq!((slab.len, slab.end()), (2998, 3000));
+        assert_eq!((slab.len, slab.end()), (2998, 3072));
+        assert_eq!((slab.get(8), slab.get(3000), slab.get(9999)), (Some(&8), None, None));
         assert_eq!((slab.insert(-1), slab.insert(-2)), (7, 1500));
         assert_eq!(slab.insert(-3), 3000);
         assert_eq!(slab[2999], 2999);
+    }
+
+    #[test]
+    fn chunks_without_entries_are_given_back_but_for_one() {
+        let chunks = |slab: &Slab<u32>| slab.chunks.iter().filter(|chunk| !chunk.is_empty()).count();
+        let mut slab = Slab::new();
+        let indices: Vec<u32> = (0..10_240).map(|value| slab.insert(value)).collect();
+        assert_eq!((chunks(&slab), slab.end()), (10, 10_240));
+        for &index in &indices[1024..9216] {
+            slab.remove(index);
+        }
+        assert_eq!((chunks(&slab), slab.end()), (2, 10_240), "the last one is still used");
+        assert_eq!((slab[0], slab[10_239]), (0, 10_239));
+        for &index in &indices[9216..] {
+            slab.remove(index);
+        }
+        assert_eq!((chunks(&slab), slab.end(), slab.len), (1, 1024, 1024));
+        assert!(slab.spare.is_some());
+        let again: Vec<u32> = (0..2048).map(|value| slab.insert(value)).collect();
+        assert_eq!(again, (1024..3072).collect::<Vec<_>>());
+        assert!(slab.spare.is_none());
     }
 }

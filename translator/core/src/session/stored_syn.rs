@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use super::table::{self, shrink_map, shrink_queue};
 use super::wheel::Tick;
+use crate::memory::ALLOCATION;
 
 /// An IPv4 address and port.
 type End = (Ipv4Addr, u16);
@@ -63,7 +65,9 @@ impl StoredSyns {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let taken = self.lock().packets.remove(&(external, remote)).is_some();
+        let mut inner = self.lock();
+        let taken = inner.packets.remove(&(external, remote)).is_some();
+        shrink_map(&mut inner.packets);
         if taken {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -78,12 +82,22 @@ impl StoredSyns {
         {
             inner.deadlines.pop_front();
             inner.uncount(ends.1.0);
+            shrink_queue(&mut inner.deadlines);
             if let Some(packet) = inner.packets.remove(&ends) {
                 self.count.fetch_sub(1, Ordering::Relaxed);
+                shrink_map(&mut inner.packets);
                 return Some(packet);
             }
         }
         None
+    }
+
+    /// Bytes that `syns` of them take at the most.
+    pub(crate) const fn bytes(syns: u64) -> u64 {
+        table::bytes::<(Ends, Vec<u8>)>(syns, 1)
+            + table::bytes::<(Tick, Ends)>(syns, 1)
+            + table::bytes::<(Ipv4Addr, u32)>(syns, 1)
+            + syns * (QUOTED + ALLOCATION) as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -97,6 +111,7 @@ impl Inner {
             *count -= 1;
             if *count == 0 {
                 self.by_remote.remove(&remote);
+                shrink_map(&mut self.by_remote);
             }
         }
     }

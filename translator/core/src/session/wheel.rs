@@ -76,6 +76,9 @@ pub(crate) enum Step {
 }
 
 impl Wheel {
+    /// Bytes of memory that its buckets take.
+    pub(crate) const BYTES: u64 = (2 * RING as usize * size_of::<u32>()) as u64;
+
     pub(crate) fn new() -> Self {
         Self { heads: vec![NONE; 2 * RING as usize], tick: Tick(0), spread: true }
     }
