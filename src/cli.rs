@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::Asked;
 use crate::config::{DEFAULT_SOCKET, Overrides};
 
 /// Stateful NAT64 and DNS64: lets hosts that have only IPv6 reach the IPv4 Internet, by name.
@@ -33,6 +34,12 @@ Check a configuration and print it with every default written out.
 The effective configuration goes to standard output, as a file that can be used in place of the one checked. What is wrong \
 goes to standard error as FILE:LINE:COLUMN: MESSAGE, with exit status 1. Nothing is changed, and no privilege is needed.";
 
+const WHOSE: &str = "\
+Tell whose a pool port is, and which ports a host has, by the configuration alone.
+
+With deterministic ports (RFC 7422) a configuration says for all the time that it was in force which subscriber had a port, \
+without any log. Static mappings are told, too. The running daemon is not asked, and no privilege is needed.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -48,6 +55,9 @@ pub(crate) enum Command {
     Sessions(QueryArgs),
     /// List the mappings (BIB): which pool address and port belong to whom inside
     Mappings(QueryArgs),
+    /// Tell whose a pool port is, and which ports a host has, by the configuration alone
+    #[command(long_about = WHOSE)]
+    Whose(WhoseArgs),
     /// Print the version of this program
     Version(VersionArgs),
 }
@@ -69,6 +79,23 @@ pub(crate) struct CheckArgs {
     /// Configuration file [default: /etc/nat64/nat64.toml if it exists]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Values that replace those of the file.
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+}
+
+/// `nat64 whose`
+#[derive(Debug, Args)]
+pub(crate) struct WhoseArgs {
+    /// Pool address and port, such as 192.0.2.1:40123, or the IPv6 address of a host
+    #[arg(value_name = "ADDRESS:PORT|HOST")]
+    pub(crate) what: Asked,
+    /// Configuration file [default: /etc/nat64/nat64.toml if it exists]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Values that replace those of the file.
     #[command(flatten)]
     pub(crate) overrides: Overrides,

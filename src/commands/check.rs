@@ -1,6 +1,8 @@
 //! `nat64 check`
 
 use nat64_core::Policy;
+use nat64_core::policy::PortAssignment;
+use nat64_dataplane::Dataplane;
 
 use super::print;
 use crate::cli::CheckArgs;
@@ -15,7 +17,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<()> {
 fn render(settings: &Settings) -> anyhow::Result<String> {
     let mut text = String::from("# The effective configuration, defaults written out.\n");
     if let Some(policy) = &settings.policy {
-        text.push_str(&format!("# Translator state takes at most {} MiB of memory.\n", translator_mib(policy)));
+        text.push_str(&memory(policy, settings.queues()));
+        text.push_str(&deterministic(policy));
     }
     if let Some(dns64) = &settings.dns64 {
         text.push_str(&format!(
@@ -28,11 +31,34 @@ fn render(settings: &Settings) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Sessions with their mapping, and held fragments, in MiB.
-fn translator_mib(policy: &Policy) -> u64 {
-    /// A session together with its mapping.
-    const SESSION_BYTES: u64 = 160;
-    let limits = &policy.limits;
-    let sessions = u64::from(limits.sessions.max(limits.mappings)) * SESSION_BYTES;
-    (sessions + u64::from(limits.fragment_bytes)).div_ceil(1 << 20)
+/// How much memory the translator takes at the most, and what for.
+fn memory(policy: &Policy, workers: usize) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let bound = policy.memory_bound(u32::try_from(workers).unwrap_or(u32::MAX));
+    let own = Dataplane::WORKER_BYTES as u64 * workers as u64;
+    let threads = if workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
+    format!(
+        "# The translator takes at most {} MiB of memory with {threads}: {} for sessions, {} for mappings, {} for ports, \
+         {} for fragments, {} for stored SYNs, {} for the threads.\n",
+        mib(bound.total() + own),
+        mib(bound.sessions),
+        mib(bound.mappings),
+        mib(bound.ports),
+        mib(bound.fragments),
+        mib(bound.stored_syns),
+        mib(bound.workers + own),
+    )
+}
+
+/// What deterministic assignment comes to.
+fn deterministic(policy: &Policy) -> String {
+    let PortAssignment::Deterministic(sources) = policy.port_assignment else { return String::new() };
+    let Some(share) = policy.share_of(sources.network()) else { return String::new() };
+    let bits = policy.subscriber_length.saturating_sub(sources.prefix_len());
+    format!(
+        "# Each of the {} /{} in {sources} has {} ports; `nat64 whose` tells which.\n",
+        1_u128.checked_shl(bits.into()).unwrap_or(u128::MAX),
+        policy.subscriber_length,
+        u32::from(share.last_port - share.first_port) + 1,
+    )
 }

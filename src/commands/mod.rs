@@ -5,9 +5,11 @@ mod query;
 mod status;
 mod table;
 mod version;
+mod whose;
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+pub(crate) use self::whose::Asked;
 use crate::cli::Command;
 use crate::daemon;
 
@@ -22,6 +24,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => query::status(&args),
         Command::Sessions(args) => query::sessions(&args),
         Command::Mappings(args) => query::mappings(&args),
+        Command::Whose(args) => whose::whose(&args),
         Command::Version(args) => version::version(&args),
     }
 }

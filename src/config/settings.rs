@@ -1,6 +1,7 @@
 //! What the daemon works with: the checked configuration in the types of the crates that do the work.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use nat64_core::policy::{
@@ -8,6 +9,7 @@ use nat64_core::policy::{
     PortAssignment, PortBlocks, Timers, UdpZeroChecksum,
 };
 use nat64_core::{LinkMtus, Policy};
+use nat64_dataplane::DeviceConfig;
 use pref64::WellKnownPolicy;
 
 use super::check::pool_range;
@@ -29,7 +31,7 @@ pub(crate) struct Settings {
     /// MTUs of the links on both sides that are given, not to be found out.
     pub(crate) links: LinkMtus,
     /// Queues and threads of the translator; 0 means one per CPU.
-    pub(crate) workers: u16,
+    workers: u16,
     /// The translator's network device.
     pub(crate) device: DeviceSettings,
     /// What DNS64 does; none if it is off.
@@ -126,6 +128,12 @@ impl Settings {
             file,
             source,
         })
+    }
+
+    /// How many queues and threads the translator gets on this host.
+    pub(crate) fn queues(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DeviceConfig::MAX_QUEUES);
+        if self.workers > 0 { self.workers.into() } else { cpus() }
     }
 
     /// The file that was read, if one was.

@@ -1,6 +1,5 @@
 //! The start, in an order in which everything that can be refused is refused before anything is changed.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
@@ -115,8 +114,11 @@ async fn start_translator(
     host: Host,
     failures: &mpsc::Sender<Failure>,
 ) -> anyhow::Result<(Network, (TranslatorView, Mtus))> {
-    let queues = if settings.workers > 0 { settings.workers.into() } else { cpus() };
-    let config = DeviceConfig { name: settings.device.name.clone(), queues, offload: settings.device.offload };
+    let config = DeviceConfig {
+        name: settings.device.name.clone(),
+        queues: settings.queues(),
+        offload: settings.device.offload,
+    };
     let device = Device::open(&config)?;
     let index = device.info().index;
     info!(device = config.name, queues = device.info().queues, offloads = %device.info().offloads, "device opened");
@@ -177,10 +179,6 @@ fn warn_of_private_addresses(policy: &Policy) {
              set wkp-allow-private"
         );
     }
-}
-
-fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DeviceConfig::MAX_QUEUES)
 }
 
 /// Eight bytes that nobody can predict.

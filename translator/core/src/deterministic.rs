@@ -27,10 +27,32 @@ pub(crate) struct Deterministic {
 
 /// The ports of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub(crate) address: Ipv4Addr,
-    pub(crate) first_port: u16,
-    pub(crate) last_port: u16,
+pub struct Share {
+    /// The subscriber.
+    pub subscriber: Ipv6Net,
+    /// The pool address that it has ports of.
+    pub address: Ipv4Addr,
+    /// Its first port.
+    pub first_port: u16,
+    /// Its last port.
+    pub last_port: u16,
+}
+
+impl Policy {
+    /// The ports of the subscriber that `source` belongs to (RFC 7422 §2); nothing where ports are not assigned by
+    /// arithmetic or the source has none. The policy must have passed [`Policy::check`].
+    #[must_use]
+    pub fn share_of(&self, source: Ipv6Addr) -> Option<Share> {
+        Deterministic::new(self).ok()?.share_of(source)
+    }
+
+    /// The ports of the subscriber that has this port, now and at any other time under this policy; nothing where ports are
+    /// not assigned by arithmetic or nobody can have it.
+    #[must_use]
+    pub fn share_with(&self, address: Ipv4Addr, port: u16) -> Option<Share> {
+        let arithmetic = Deterministic::new(self).ok()?;
+        arithmetic.share_of(arithmetic.subscriber_of(address, port)?.network())
+    }
 }
 
 impl Deterministic {
@@ -74,7 +96,8 @@ impl Deterministic {
         let offset = u32::try_from(nth_address - before).ok()?;
         let first_port = range.first_port.checked_add(u16::try_from(nth_share * u128::from(self.ports)).ok()?)?;
         let address = Ipv4Addr::from_bits(range.first.to_bits().checked_add(offset)?);
-        Some(Share { address, first_port, last_port: first_port + (self.ports - 1) })
+        let subscriber = Ipv6Net::new(source, self.subscriber_length).ok()?.trunc();
+        Some(Share { subscriber, address, first_port, last_port: first_port + (self.ports - 1) })
     }
 
     /// The subscriber that has this port; nothing if nobody can have it.
@@ -119,6 +142,7 @@ mod tests {
         for number in 0..256_u128 {
             let source = Ipv6Addr::from_bits("2001:db8:1::".parse::<Ipv6Addr>().unwrap().to_bits() | number << 72 | 5);
             let share = arithmetic.share_of(source).unwrap();
+            assert!(share.subscriber.contains(&source) && share.subscriber.prefix_len() == 56);
             assert!(seen.insert((share.address, share.first_port)), "{share:?}");
             for port in [share.first_port, share.first_port + 500, share.last_port] {
                 let subscriber = arithmetic.subscriber_of(share.address, port).unwrap();

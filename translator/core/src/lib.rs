@@ -32,6 +32,7 @@ mod transport;
 mod verdict;
 mod worker;
 
+pub use deterministic::Share;
 pub use event::{Event, EventBuffer};
 pub use links::LinkMtus;
 pub use listing::{MappingInfo, SessionInfo, Usage};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_utils::CachePadded;
-use nat64_core::{Counters, Timestamp, Translator, Worker as State};
+use nat64_core::{Counters, Event, Timestamp, Translator, Worker as State};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::clock::Clock;
@@ -77,6 +77,12 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
+    /// Bytes of memory that a worker takes beside what its [`State`] does: what it reads packets into, keeps them and cuts
+    /// them to size in, and its ring of events with the usual capacity.
+    pub const WORKER_BYTES: usize = Outbox::BYTES
+        + Port::<Device>::BYTES
+        + DataplaneConfig::EVENT_CAPACITY * (size_of::<Event>() + size_of::<usize>());
+
     /// Starts one worker on each of the device's queues, in the calling thread's network namespace.
     ///
     /// # Errors

@@ -40,10 +40,15 @@ pub(crate) enum Read {
     Empty,
 }
 
+impl<Q> Port<Q> {
+    /// Bytes of memory that it cuts packets to size in.
+    pub(crate) const BYTES: usize = MAX_PACKET + nat64_core::HEADROOM;
+}
+
 impl<Q: Queue> Port<Q> {
     pub(crate) fn new(queue: Q, counters: Arc<CachePadded<IoCounters>>) -> Self {
         // Translation makes a packet longer at its front.
-        let scratch = vec![0; MAX_PACKET + nat64_core::HEADROOM].into_boxed_slice();
+        let scratch = vec![0; Self::BYTES].into_boxed_slice();
         Self { queue, counters, scratch, fell_back: false, refuses_super_packets: false }
     }
 

@@ -55,8 +55,12 @@ impl Merging {
 }
 
 impl Outbox {
+    const BUFFER: usize = HEADROOM + MAX_PACKET + TAILROOM;
+    /// Bytes of memory that its buffers take at the most.
+    pub(crate) const BYTES: usize = (SLOTS + 1) * (Self::BUFFER + size_of::<Slot>());
+
     pub(crate) fn new(merging: Merging) -> Self {
-        let buffer = || vec![0; HEADROOM + MAX_PACKET + TAILROOM].into_boxed_slice();
+        let buffer = || vec![0; Self::BUFFER].into_boxed_slice();
         let slots = if merging == Merging::NONE { 0 } else { SLOTS };
         let slots = (0..slots).map(|_| Slot::new(buffer())).collect();
         Self { current: buffer(), slots, waiting: 0, next: 0, merging }
