@@ -15,7 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = rest.first().map_or(Ok(2), |threads| threads.parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
-        let server = Server::bind(Config { listen: vec![listen], ..Config::new(vec![upstream], vec![]) }).await?;
+        let server =
+            Server::bind(Config { listen: vec![listen], ..Config::new(vec![upstream.into()], vec![]) }).await?;
         server.run(std::future::pending()).await
     })?;
     Ok(())

@@ -15,6 +15,8 @@ use crate::error::Error;
 use crate::listen;
 use crate::loops;
 use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
+use crate::upstream::Trust;
+use crate::upstream::address::{self, Upstream};
 use crate::wire::{EDNS_PAYLOAD, LEAST_PAYLOAD};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
@@ -35,7 +37,10 @@ pub struct Config {
     /// What clients are shown who ask over TLS or HTTPS. Default none.
     pub certificate: Option<CertificateFiles>,
     /// Recursive resolvers that queries are forwarded to, the preferred one first. At least one.
-    pub upstreams: Vec<SocketAddr>,
+    pub upstreams: Vec<Upstream>,
+    /// The authorities, in a file in PEM form, that must have issued the certificates of upstreams over TLS and HTTPS.
+    /// Without a value those that the system trusts.
+    pub upstream_ca: Option<PathBuf>,
     /// Prefixes that AAAA records are synthesised under, one record for each. Empty means the well-known prefix, as
     /// RFC 6147 §5.2 asks.
     pub prefixes: Vec<Pref64>,
@@ -116,7 +121,7 @@ pub struct Config {
 impl Config {
     /// A configuration with these upstreams and prefixes, and the default of everything else.
     #[must_use]
-    pub fn new(upstreams: Vec<SocketAddr>, prefixes: Vec<Pref64>) -> Self {
+    pub fn new(upstreams: Vec<Upstream>, prefixes: Vec<Pref64>) -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 53))],
             listen_tls: Vec::new(),
@@ -124,6 +129,7 @@ impl Config {
             https_path: "/dns-query".to_owned(),
             certificate: None,
             upstreams,
+            upstream_ca: None,
             prefixes,
             well_known: WellKnownPolicy::default(),
             exclude_aaaa: vec![DEFAULT_EXCLUSION],
@@ -167,7 +173,7 @@ impl Config {
     /// The first value that is not allowed, or an upstream that is this server itself.
     pub fn validate(&self) -> Result<(), Error> {
         self.validate_values()?;
-        match find_loop(self, &self.listen) {
+        match find_loop(self, &self.all_listen()) {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -184,8 +190,11 @@ impl Config {
         if let Some(route) = self.routes.iter().find(|route| route.upstreams.is_empty()) {
             return Err(Error::NoRouteUpstream(route.domain.clone()));
         }
-        if let Some(&upstream) = self.all_upstreams().find(|upstream| !can_be_asked(**upstream)) {
-            return Err(Error::BadUpstream(upstream));
+        if let Some(upstream) = self.all_upstreams().find(|upstream| !upstream.can_be_asked()) {
+            return Err(Error::BadUpstream(upstream.address));
+        }
+        if self.all_upstreams().any(Upstream::is_encrypted) {
+            check_authorities(self.upstream_ca.as_deref())?;
         }
         let ms = |value: Duration| value.as_millis();
         within("timeout", ms(self.timeout), 10, 60_000, "milliseconds")?;
@@ -224,8 +233,13 @@ impl Config {
         }
     }
 
+    /// Every listen address, whatever is spoken there.
+    fn all_listen(&self) -> Vec<SocketAddr> {
+        [&self.listen[..], &self.listen_tls, &self.listen_https].concat()
+    }
+
     /// The general upstreams and those of routes.
-    pub(crate) fn all_upstreams(&self) -> impl Iterator<Item = &SocketAddr> {
+    pub(crate) fn all_upstreams(&self) -> impl Iterator<Item = &Upstream> {
         self.upstreams.iter().chain(self.routes.iter().flat_map(|route| &route.upstreams))
     }
 
@@ -261,7 +275,7 @@ pub fn check_certificate(certificate: &Path, key: &Path) -> Result<(), Error> {
 /// Whether this can be the path of queries over HTTPS: from its first slash on, without query and fragment.
 #[must_use]
 pub fn is_https_path(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    address::is_path(path)
 }
 
 /// A domain and its treatment.
@@ -279,7 +293,7 @@ pub struct Route {
     /// The name of the domain, which all names below belong to.
     pub domain: String,
     /// Who is asked, the preferred one first. At least one.
-    pub upstreams: Vec<SocketAddr>,
+    pub upstreams: Vec<Upstream>,
 }
 
 /// Which of several upstreams is asked first.
@@ -312,13 +326,17 @@ pub fn is_domain_name(text: &str) -> bool {
 
 /// The first upstream that is one of the listen addresses, as an error.
 pub(crate) fn find_loop(config: &Config, listen: &[SocketAddr]) -> Option<Error> {
-    let upstreams: Vec<SocketAddr> = config.all_upstreams().copied().collect();
+    let upstreams: Vec<SocketAddr> = config.all_upstreams().map(|upstream| upstream.address).collect();
     loops::find_upstream_loop(&upstreams, listen, &config.host_addresses)
         .map(|(upstream, listen)| Error::UpstreamLoop { upstream, listen })
 }
 
-fn can_be_asked(upstream: SocketAddr) -> bool {
-    upstream.port() != 0 && !upstream.ip().is_multicast() && !upstream.ip().is_unspecified()
+/// Whether a file holds authorities in PEM form, or the system has some if no file is named.
+///
+/// # Errors
+/// There are none.
+pub fn check_authorities(file: Option<&Path>) -> Result<(), Error> {
+    Trust::load(file).map(drop)
 }
 
 /// A domain name as written in a configuration, with or without its last dot.
@@ -337,7 +355,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        Config::new(vec!["192.0.2.53:53".parse().unwrap()], vec![])
+        Config::new(vec!["192.0.2.53".parse().unwrap()], vec![])
     }
 
     #[test]
@@ -355,7 +373,7 @@ mod tests {
     #[test]
     fn an_upstream_must_be_an_address_with_a_port_that_can_be_asked() {
         for upstream in ["0.0.0.0:53", "[::]:53", "192.0.2.1:0", "224.0.0.1:53"] {
-            let upstreams = vec![upstream.parse().unwrap()];
+            let upstreams = vec![upstream.parse::<SocketAddr>().unwrap().into()];
             assert!(matches!(Config { upstreams, ..config() }.validate(), Err(Error::BadUpstream(_))), "{upstream}");
         }
     }

@@ -40,8 +40,8 @@ mod wire;
 
 pub use clients::DEFAULT_CLIENTS;
 pub use config::{
-    CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, PtrMode, Route, UpstreamOrder, check_certificate,
-    is_domain_name, is_https_path,
+    CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, PtrMode, Route, UpstreamOrder, check_authorities,
+    check_certificate, is_domain_name, is_https_path,
 };
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
@@ -50,3 +50,4 @@ pub use loops::find_upstream_loop;
 pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
 pub use server::{CertificateHandle, Explainer, PolicyHandle, Server};
 pub use stats::{Stats, StatsSnapshot};
+pub use upstream::address::{BadUpstream, Transport, Upstream};

@@ -1,6 +1,5 @@
 //! Where answers come from: the cache, upstreams by domain, and what is known of failures.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use crate::domains::Suffixes;
 use crate::failures::Failures;
 use crate::flights::{Boarding, Flights, Landing, Waiting, landing};
 use crate::stats::Stats;
-use crate::upstream::Forwarder;
+use crate::upstream::address::Upstream;
+use crate::upstream::{Forwarder, Trust};
 use crate::wire::{Ask, Question, ede};
 
 /// How long a client waits for upstreams while an expired answer is at hand (RFC 8767 §5).
@@ -36,7 +36,10 @@ struct Inner {
 
 impl Resolver {
     pub(crate) fn new(config: &Config, stats: &Arc<Stats>) -> Self {
-        let forwarder = |upstreams: &[SocketAddr]| Arc::new(Forwarder::new(config, upstreams, Arc::clone(stats)));
+        let is_encrypted = config.all_upstreams().any(Upstream::is_encrypted);
+        let trust = is_encrypted.then(|| Trust::load_checked(config.upstream_ca.as_deref()));
+        let forwarder =
+            |upstreams: &[Upstream]| Arc::new(Forwarder::new(config, upstreams, trust.as_ref(), Arc::clone(stats)));
         let route = |route: &config::Route| Some((config::name(&route.domain)?, forwarder(&route.upstreams)));
         Self(Arc::new(Inner {
             cache: Cache::new(config, Arc::clone(stats)),

@@ -51,6 +51,10 @@ impl Encrypted {
         }))
     }
 
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.tls.iter().chain(&self.https).map(|listener| listener.address)
+    }
+
     /// Starts the fronts, and the look after the certificate.
     fn run(
         self,
@@ -104,10 +108,12 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, Error> {
         config.validate_values()?;
         let listeners = bind(&config.listen, udp_sockets(&config))?;
-        if let Some(error) = find_loop(&config, &listeners.addresses()) {
+        let encrypted = Encrypted::bind(&config)?;
+        let mut bound = listeners.addresses();
+        bound.extend(encrypted.iter().flat_map(Encrypted::addresses));
+        if let Some(error) = find_loop(&config, &bound) {
             return Err(error);
         }
-        let encrypted = Encrypted::bind(&config)?;
         let policy = PolicyHandle::new(config.policy());
         let stats = Arc::<Stats>::default();
         let service = Arc::new(Service::new(&config, policy.clone(), Arc::clone(&stats)));

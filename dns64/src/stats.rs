@@ -84,6 +84,10 @@ counters! {
     upstream_udp,
     /// Queries sent to upstreams over TCP.
     upstream_tcp,
+    /// Queries sent to upstreams over TLS.
+    upstream_tls,
+    /// Queries sent to upstreams over HTTPS.
+    upstream_https,
     /// Attempts that ended without any answer in time.
     upstream_timeouts,
     /// Attempts that failed otherwise: unreachable, refused connection, unreadable answer.

@@ -98,10 +98,9 @@ impl Screen {
     }
 
     fn dns64(&mut self, status: &Dns64Status) {
-        let list =
-            |sockets: &[std::net::SocketAddr]| sockets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let listen = status.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let of = |name: &str| count(status.counters.get(name).copied().unwrap_or(0));
-        self.line("DNS64", format!("{}, asks {}", list(&status.listen), list(&status.upstreams)));
+        self.line("DNS64", format!("{}, asks {}", listen, status.upstreams.join(", ")));
         self.line(
             "  queries",
             format!(

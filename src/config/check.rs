@@ -218,7 +218,7 @@ fn sources(section: &TranslatorSection) -> Result<(), Problem> {
 /// An upstream in the pool would be asked through the translator, which has no mapping for it.
 fn upstreams_outside_pool(file: &File) -> Result<(), Problem> {
     for upstream in super::dns64::all_upstreams(&file.dns64) {
-        let IpAddr::V4(address) = upstream.value.0.ip().to_canonical() else { continue };
+        let IpAddr::V4(address) = upstream.value.0.address.ip().to_canonical() else { continue };
         let entry = file.translator.pool4.0.iter().find(|entry| {
             let range = entry.value.addresses;
             (range.first..=range.last).contains(&address)

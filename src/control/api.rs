@@ -106,8 +106,8 @@ pub(crate) struct PoolRange {
 pub(crate) struct Dns64Status {
     /// Where it answers.
     pub(crate) listen: Vec<SocketAddr>,
-    /// Whom it asks.
-    pub(crate) upstreams: Vec<SocketAddr>,
+    /// Whom it asks, and how, as in the configuration.
+    pub(crate) upstreams: Vec<String>,
     /// What it counted since the start.
     pub(crate) counters: BTreeMap<String, u64>,
 }

@@ -52,8 +52,8 @@ pub(crate) struct TranslatorView {
 pub(crate) struct Dns64View {
     /// Where it answers.
     pub(crate) listen: Vec<std::net::SocketAddr>,
-    /// Whom it asks.
-    pub(crate) upstreams: Vec<std::net::SocketAddr>,
+    /// Whom it asks, and how.
+    pub(crate) upstreams: Vec<dns64::Upstream>,
     /// Its counters.
     pub(crate) stats: Arc<dns64::Stats>,
 }
@@ -212,7 +212,7 @@ impl Dns64View {
         let counters = serde_json::to_value(self.stats.snapshot()).and_then(serde_json::from_value);
         Dns64Status {
             listen: self.listen.clone(),
-            upstreams: self.upstreams.clone(),
+            upstreams: self.upstreams.iter().map(ToString::to_string).collect(),
             counters: counters.unwrap_or_default(),
         }
     }

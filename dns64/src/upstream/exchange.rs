@@ -168,8 +168,9 @@ fn mix_case(name: &mut [u8]) {
     }
 }
 
-/// The query in wire form, with EDNS if a payload size is given. AD is always set: the answer's AD bit is kept for those clients that want it (RFC 6840 §5.7).
-fn encode(ask: &Ask, id: u16, payload: Option<u16>) -> Vec<u8> {
+/// The query in wire form, with EDNS if a payload size is given. AD is always set: the answer's AD bit is kept for those
+/// clients that want it (RFC 6840 §5.7).
+pub(super) fn encode(ask: &Ask, id: u16, payload: Option<u16>) -> Vec<u8> {
     let when = |condition, bit| if condition { bit } else { 0 };
     let flags = flag::AD | when(ask.recursion, flag::RD) | when(ask.checking_disabled, flag::CD);
     let words = [id, flags, 1, 0, 0, u16::from(payload.is_some())];

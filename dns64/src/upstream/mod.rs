@@ -1,11 +1,12 @@
 //! Asking upstream resolvers: which one, how often, and for how long.
 
+pub(crate) mod address;
 mod exchange;
 mod health;
 mod pool;
 mod probe;
+mod secure;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, UpstreamOrder};
 use crate::stats::Stats;
 use crate::wire::{Ask, Question, Reply, ede};
+use address::Upstream as Address;
 use exchange::{Exchange, Failure};
 use health::{Change, Health};
 use pool::Pool;
 use probe::Marker;
+use secure::Secure;
+pub(crate) use secure::Trust;
 
 /// The upstreams, and what is known of their health.
 #[derive(Debug)]
@@ -36,16 +40,30 @@ pub(crate) struct Forwarder {
 
 #[derive(Debug)]
 struct Upstream {
-    pool: Pool,
+    address: Address,
+    way: Way,
     health: Health,
+}
+
+/// How an upstream is asked.
+#[derive(Debug)]
+enum Way {
+    Plain(Pool),
+    Secure(Secure),
 }
 
 /// Of so many questions, one begins with an upstream that is not the fastest, to see whether it still is not.
 const EXPLORED: u32 = 32;
 
 impl Forwarder {
-    pub(crate) fn new(config: &Config, upstreams: &[SocketAddr], stats: Arc<Stats>) -> Self {
-        let upstream = |&address| Upstream { pool: Pool::new(address), health: Health::default() };
+    pub(crate) fn new(config: &Config, upstreams: &[Address], trust: Option<&Trust>, stats: Arc<Stats>) -> Self {
+        let upstream = |address: &Address| {
+            let way = match trust.filter(|_| address.is_encrypted()) {
+                Some(trust) => Way::Secure(Secure::new(address, trust)),
+                None => Way::Plain(Pool::new(address.address)),
+            };
+            Upstream { address: address.clone(), way, health: Health::default() }
+        };
         Self {
             upstreams: upstreams.iter().map(upstream).collect(),
             marker: Marker::new(),
@@ -113,8 +131,10 @@ impl Forwarder {
         let started = Instant::now();
         let (timeout, random_case, stats) = (self.timeout, self.random_case, &*self.stats);
         let payload = self.payload;
-        let exchange = Exchange { pool: &upstream.pool, random_case, payload, timeout, deadline, stats };
-        let result = exchange.run(ask).await;
+        let result = match &upstream.way {
+            Way::Plain(pool) => Exchange { pool, random_case, payload, timeout, deadline, stats }.run(ask).await,
+            Way::Secure(secure) => secure.run(ask, timeout, deadline, stats).await,
+        };
         if result.is_ok() {
             upstream.health.took(started.elapsed());
         }
@@ -167,7 +187,7 @@ impl Forwarder {
             if answer.is_ok() {
                 upstream.log(upstream.health.probe_succeeded());
             }
-            debug!(upstream = %upstream.pool.address(), answered = answer.is_ok(), "probed upstream");
+            debug!(upstream = %upstream.address, answered = answer.is_ok(), "probed upstream");
         });
     }
 }
@@ -177,11 +197,11 @@ impl Upstream {
         match change {
             Change::None => {}
             Change::Down => {
-                warn!(upstream = %self.pool.address(), "upstream does not answer; others are asked before it")
+                warn!(upstream = %self.address, "upstream does not answer; others are asked before it")
             }
-            Change::Up => info!(upstream = %self.pool.address(), "upstream answers again"),
+            Change::Up => info!(upstream = %self.address, "upstream answers again"),
             Change::Loop => error!(
-                upstream = %self.pool.address(),
+                upstream = %self.address,
                 "upstream sends our own queries back to us and is not asked any more; give a resolver elsewhere"
             ),
         }

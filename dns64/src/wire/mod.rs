@@ -64,10 +64,11 @@ pub(crate) mod flag {
     pub(crate) const RCODE: u16 = 0x000f;
 }
 
-/// Options of the OPT record (RFC 5001 §2.3, RFC 7873 §4, RFC 8914 §2).
+/// Options of the OPT record (RFC 5001 §2.3, RFC 7873 §4, RFC 7830 §3, RFC 8914 §2).
 pub(crate) mod option {
     pub(crate) const NSID: u16 = 3;
     pub(crate) const COOKIE: u16 = 10;
+    pub(crate) const PADDING: u16 = 12;
     pub(crate) const EDE: u16 = 15;
 }
 

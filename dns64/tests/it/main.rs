@@ -14,6 +14,7 @@ mod policy;
 mod ready;
 mod robust;
 mod scenario;
+mod secure_upstreams;
 mod secured;
 mod synthesis;
 mod upstream;
@@ -65,7 +66,8 @@ pub(crate) struct Running {
 
 /// A configuration for tests: loopback, short timeouts, a network-specific prefix that may carry any address.
 pub(crate) fn config(upstreams: &[SocketAddr]) -> Config {
-    let mut config = Config::new(upstreams.to_vec(), vec!["2001:db8:64::/96".parse().unwrap()]);
+    let mut config =
+        Config::new(upstreams.iter().copied().map(Into::into).collect(), vec!["2001:db8:64::/96".parse().unwrap()]);
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
     config.timeout = Duration::from_millis(300);
     config.deadline = Duration::from_millis(1500);

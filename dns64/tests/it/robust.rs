@@ -100,7 +100,7 @@ async fn a_failure_is_told_again_without_asking() {
 async fn domains_have_upstreams_of_their_own() {
     let (cluster, general) = (Upstream::zone("a.cluster.local. 9 A 192.0.2.9").await, Upstream::zone(ZONE).await);
     let mut config = config(&[general.address]);
-    config.routes = vec![Route { domain: "Cluster.local".to_owned(), upstreams: vec![cluster.address] }];
+    config.routes = vec![Route { domain: "Cluster.local".to_owned(), upstreams: vec![cluster.address.into()] }];
     let server = start(config).await;
     assert_eq!(ask(server.address, "a.cluster.local. A").await.answers.len(), 1);
     assert_eq!(ask(server.address, "v4.example. A").await.answers.len(), 1);

@@ -1,14 +1,17 @@
 //! An upstream that follows a script: a small zone, and exceptions to it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+
+use super::secured::Identity;
 
 /// What an upstream does with a query.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     offered: Arc<Mutex<Vec<u16>>>,
+    connections: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -75,7 +79,45 @@ impl Upstream {
         });
         let tasks =
             vec![tokio::spawn(serve_udp(Arc::new(udp), Arc::clone(&shared))), tokio::spawn(serve_tcp(tcp, shared))];
-        Self { address, asked, offered, tasks }
+        Self { address, asked, offered, connections: Arc::default(), tasks }
+    }
+
+    /// The same over TLS alone; each connection ends after so many answers.
+    pub(crate) async fn secured(
+        text: &str,
+        identity: &Identity,
+        answers_each: usize,
+        choice: impl Fn(&Query) -> Script + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let zone = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(record).collect();
+        let offered = Arc::<Mutex<Vec<u16>>>::default();
+        let shared = Arc::new(Shared {
+            zone,
+            choice: Box::new(choice),
+            asked: Arc::clone(&asked),
+            offered: Arc::clone(&offered),
+        });
+        let (acceptor, count) = (identity.acceptor(), Arc::clone(&connections));
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, shared, count) = (acceptor.clone(), Arc::clone(&shared), Arc::clone(&count));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    count.fetch_add(1, Ordering::Relaxed);
+                    serve_stream(stream, shared, answers_each).await;
+                });
+            }
+        });
+        Self { address, asked, offered, connections, tasks: vec![task] }
+    }
+
+    /// Connections so far, if it is over TLS.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The questions so far, as `name TYPE` or `name TYPE tcp`, without the server's own probes.
@@ -116,18 +158,22 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
 
 async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            while let Ok(length) = stream.read_u16().await {
-                let mut query = vec![0; length.into()];
-                stream.read_exact(&mut query).await.unwrap();
-                for answer in shared.answers(&query, true).await {
-                    stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
-                    stream.write_all(&answer).await.unwrap();
-                }
-            }
-        });
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(serve_stream(stream, Arc::clone(&shared), usize::MAX));
+    }
+}
+
+async fn serve_stream(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>, mut answers_left: usize) {
+    while answers_left > 0 {
+        let Ok(length) = stream.read_u16().await else { return };
+        let mut query = vec![0; length.into()];
+        stream.read_exact(&mut query).await.unwrap();
+        for answer in shared.answers(&query, true).await {
+            let framed = [&u16::try_from(answer.len()).unwrap().to_be_bytes(), answer.as_slice()].concat();
+            stream.write_all(&framed).await.unwrap();
+            stream.flush().await.unwrap();
+            answers_left -= 1;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::value::DomainName;
-use super::{Dns64Section, Group};
+use super::{Dns64Section, Group, Upstream};
 use crate::config::place::{Located, Problem};
 use crate::config::value::{Endpoint, Many, Prefix};
 
@@ -65,8 +65,7 @@ fn upstreams(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Probl
         return Err(route.problem("the route has no upstream; give the address of at least one resolver"));
     }
     for upstream in all_upstreams(section) {
-        let (address, port) = (upstream.value.0.ip(), upstream.value.0.port());
-        if address.is_multicast() || address.is_unspecified() || port == 0 {
+        if !upstream.value.0.can_be_asked() {
             let message = format!(
                 "`{}` cannot be asked; allowed is a unicast address with a port from 1 to 65535",
                 upstream.value
@@ -78,21 +77,22 @@ fn upstreams(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Probl
 }
 
 /// The general upstreams and those of routes.
-pub(crate) fn all_upstreams(section: &Dns64Section) -> impl Iterator<Item = &Located<Endpoint>> {
+pub(crate) fn all_upstreams(section: &Dns64Section) -> impl Iterator<Item = &Located<Upstream>> {
     section.upstreams.0.iter().chain(section.routes.iter().flat_map(|route| &route.value.upstreams.0))
 }
 
 /// The first upstream that is this server itself, on a host that has the addresses `host`.
 pub(crate) fn upstream_loop(section: &Dns64Section, host: &[IpAddr]) -> Option<Problem> {
-    let upstreams: Vec<SocketAddr> = all_upstreams(section).map(|endpoint| endpoint.value.0).collect();
-    let listen: Vec<SocketAddr> = section.listen.values().map(|endpoint| endpoint.0).collect();
+    let upstreams: Vec<SocketAddr> = all_upstreams(section).map(|upstream| upstream.value.0.address).collect();
+    let listeners = super::tls::all_listeners(section);
+    let listen: Vec<SocketAddr> = listeners.iter().map(|listen| listen.value).collect();
     let (upstream, listen) = dns64::find_upstream_loop(&upstreams, &listen, host)?;
     let message = format!(
         "the upstream `{upstream}` is this server itself, which listens on `{listen}`; give a resolver elsewhere, or \
          listen on other addresses"
     );
-    let upstream = all_upstreams(section).find(|located| located.value.0 == upstream)?;
-    let listen = section.listen.0.iter().find(|located| located.value.0 == listen)?;
+    let upstream = all_upstreams(section).find(|located| located.value.0.address == upstream)?;
+    let listen = listeners.iter().find(|located| located.value == listen)?;
     Some(upstream.problem(message).also(listen, "it listens here"))
 }
 

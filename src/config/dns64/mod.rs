@@ -5,6 +5,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstream;
 mod value;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -19,6 +20,7 @@ use super::value::{Endpoint, Ipv4Range, Ipv6Range, Many};
 pub(crate) use check::{all_upstreams, check, upstream_loop};
 use rules::{Domain, Group, Range, Route};
 use tls::TlsSection;
+pub(crate) use upstream::Upstream;
 use value::{Clients, ServerName, WhenUnavailable};
 
 /// Up to a week.
@@ -31,7 +33,7 @@ pub(crate) struct Dns64Section {
     pub(crate) enabled: Option<Located<bool>>,
     pub(crate) listen: Many<Endpoint>,
     pub(crate) clients: Many<Clients>,
-    pub(crate) upstreams: Many<Endpoint>,
+    pub(crate) upstreams: Many<Upstream>,
     upstream_order: UpstreamOrder,
     routes: Vec<Located<Route>>,
     exclude_aaaa: Many<Ipv6Range>,
@@ -116,7 +118,7 @@ impl Dns64Section {
     pub(crate) fn to_config(&self, prefixes: Vec<Pref64>, well_known: WellKnownPolicy) -> dns64::Config {
         let policy = self.to_policy(dns64::Config {
             well_known,
-            ..dns64::Config::new(self.upstreams.values().map(|endpoint| endpoint.0).collect(), prefixes)
+            ..dns64::Config::new(self.upstreams.values().map(|upstream| upstream.0.clone()).collect(), prefixes)
         });
         let mut config = dns64::Config {
             listen: self.listen.values().map(|endpoint| endpoint.0).collect(),

@@ -3,6 +3,7 @@
 use dns64::Treatment;
 use serde::{Deserialize, Serialize};
 
+use super::Upstream;
 use super::value::{ClientRange, DomainName};
 use crate::config::value::{Endpoint, Ipv4Range, Ipv6Range, Many, Prefix};
 
@@ -62,7 +63,7 @@ pub(crate) struct Range {
 )]
 pub(crate) struct Route {
     pub(super) domain: Many<DomainName>,
-    pub(super) upstreams: Many<Endpoint>,
+    pub(super) upstreams: Many<Upstream>,
 }
 
 fn none<T>() -> Many<T> {
@@ -102,7 +103,7 @@ impl Range {
 impl Route {
     /// The entry as the server takes it.
     pub(super) fn to_config(&self) -> impl Iterator<Item = dns64::Route> {
-        let upstreams: Vec<_> = self.upstreams.values().map(|endpoint| endpoint.0).collect();
+        let upstreams: Vec<_> = self.upstreams.values().map(|upstream| upstream.0.clone()).collect();
         self.domain
             .values()
             .map(move |domain| dns64::Route { domain: domain.to_string(), upstreams: upstreams.clone() })

@@ -1,4 +1,4 @@
-//! `[dns64.tls]`: encrypted queries of clients (RFC 7858, RFC 8484).
+//! `[dns64.tls]`: encrypted queries, of clients and to upstreams (RFC 7858, RFC 8484).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Dns64Section;
-use crate::config::place::{Located, Problem};
+use super::{Dns64Section, all_upstreams};
+use crate::config::place::{Located, Place, Problem};
 use crate::config::value::{Many, as_text};
 
 /// `[dns64.tls]`
@@ -20,6 +20,7 @@ pub(crate) struct TlsSection {
     https_path: Located<HttpPath>,
     certificate: Located<FilePath>,
     key: Located<FilePath>,
+    upstream_ca: Located<FilePath>,
 }
 
 impl Default for TlsSection {
@@ -31,6 +32,7 @@ impl Default for TlsSection {
             https_path: Located::default(HttpPath(crate_default.https_path)),
             certificate: Located::default(FilePath::default()),
             key: Located::default(FilePath::default()),
+            upstream_ca: Located::default(FilePath::default()),
         }
     }
 }
@@ -46,6 +48,7 @@ impl TlsSection {
         config.listen_tls = self.listen.values().map(|listen| listen.0).collect();
         config.listen_https = self.https_listen.values().map(|listen| listen.0).collect();
         config.https_path.clone_from(&self.https_path.value.0);
+        config.upstream_ca = self.upstream_ca.value.path().map(Path::to_owned);
         let files = self.certificate.value.path().zip(self.key.value.path());
         config.certificate = files.map(|(certificate, key)| dns64::CertificateFiles {
             certificate: certificate.to_owned(),
@@ -61,6 +64,7 @@ impl TlsSection {
 pub(super) fn check(section: &Dns64Section) -> Result<(), Problem> {
     let tls = &section.tls;
     listeners(section)?;
+    authorities(section)?;
     let listener = place_of_first(&tls.listen).or_else(|| place_of_first(&tls.https_listen));
     match (tls.certificate.value.path(), tls.key.value.path(), listener) {
         (None, None, None) => Ok(()),
@@ -84,6 +88,23 @@ fn files(tls: &TlsSection, certificate: &Path, key: &Path) -> Result<(), Problem
     })
 }
 
+/// The authorities of upstreams' certificates must be there if an upstream has one, or if a file is named.
+fn authorities(section: &Dns64Section) -> Result<(), Problem> {
+    let tls = &section.tls;
+    let encrypted = all_upstreams(section).find(|upstream| upstream.value.0.is_encrypted());
+    let file = tls.upstream_ca.value.path();
+    let refused = |error: dns64::Error| match (file, encrypted) {
+        (None, Some(upstream)) => {
+            upstream.problem(format!("{error}, or install those of the system, or give dns64.tls.upstream-ca"))
+        }
+        _ => tls.upstream_ca.problem(error.to_string()),
+    };
+    if file.is_none() && encrypted.is_none() {
+        return Ok(());
+    }
+    dns64::check_authorities(file).map_err(refused)
+}
+
 /// A place without its value.
 fn place_of_first<T>(many: &Many<T>) -> Option<Located<()>> {
     many.0.first().map(|one| Located { value: (), place: one.place.clone() })
@@ -91,21 +112,25 @@ fn place_of_first<T>(many: &Many<T>) -> Option<Located<()>> {
 
 /// No address may be listened on twice, whatever is spoken there over TCP.
 fn listeners(section: &Dns64Section) -> Result<(), Problem> {
-    let tls = &section.tls;
-    let at = |address, one: &crate::config::place::Place| Located { value: address, place: one.clone() };
-    let mut all: Vec<Located<SocketAddr>> = section.listen.0.iter().map(|one| at(one.value.0, &one.place)).collect();
-    let secured = tls.listen.0.iter().map(|one| at(one.value.0, &one.place));
-    for one in secured.chain(tls.https_listen.0.iter().map(|one| at(one.value.0, &one.place))) {
+    let all = all_listeners(section);
+    for (index, one) in all.iter().enumerate().skip(section.listen.0.len()) {
         if one.value.ip().is_multicast() {
             return Err(one.problem(format!("`{}` is multicast; listen on a unicast address or on [::]", one.value)));
         }
-        if let Some(other) = all.iter().find(|other| other.value == one.value && one.value.port() != 0) {
+        if let Some(other) = all[..index].iter().find(|other| other.value == one.value && one.value.port() != 0) {
             let message = format!("`{}` is listened on already; give each its own port", one.value);
             return Err(one.problem(message).also(other, "the other one is here"));
         }
-        all.push(one);
     }
     Ok(())
+}
+
+/// Every address that is listened on, those for plain queries first.
+pub(super) fn all_listeners(section: &Dns64Section) -> Vec<Located<SocketAddr>> {
+    let at = |value, place: &Place| Located { value, place: place.clone() };
+    let plain = section.listen.0.iter().map(|one| at(one.value.0, &one.place));
+    let tls = section.tls.listen.0.iter().map(|one| at(one.value.0, &one.place));
+    plain.chain(tls).chain(section.tls.https_listen.0.iter().map(|one| at(one.value.0, &one.place))).collect()
 }
 
 /// An address with a port, which is `PORT` if it is not written.
@@ -206,8 +231,8 @@ mod tests {
     struct Files(PathBuf);
 
     impl Files {
-        fn new() -> Self {
-            let directory = std::env::temp_dir().join(format!("nat64-tls-config-{}", std::process::id()));
+        fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("nat64-tls-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&directory).unwrap();
             let made = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
             std::fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
@@ -229,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_certificate_and_listeners_switch_encrypted_queries_on() {
-        let files = Files::new();
+        let files = Files::new("listeners");
         let keys = files.keys("cert.pem", "key.pem");
         let config =
             settings(&format!("{keys}listen = \"::\"\nhttps-listen = [\"[::]\", \"192.0.2.1:8443\"]")).unwrap();
@@ -246,6 +271,31 @@ mod tests {
     }
 
     #[test]
+    fn upstreams_may_be_asked_over_tls_and_https() {
+        let files = Files::new("upstreams");
+        let ca = files.0.join("cert.pem");
+        let text = |upstreams: &str, ca: &str| Source {
+            path: Some(PathBuf::from("nat64.toml")),
+            text: format!("[dns64]\nupstreams = {upstreams}\n[dns64.tls]\nupstream-ca = {ca:?}\n"),
+        };
+        let both = "[\"tls://192.0.2.53#dns.example\", \"https://[2001:db8::53]/dns-query\"]";
+        let settings = resolve(text(both, ca.to_str().unwrap()), &Overrides::default()).unwrap();
+        let config = settings.dns64.as_ref().unwrap();
+        assert!(config.upstreams.iter().all(dns64::Upstream::is_encrypted));
+        assert_eq!(config.upstream_ca.as_deref(), Some(&*ca));
+        let again = Source { path: None, text: settings.to_toml().unwrap() };
+        assert_eq!(resolve(again, &Overrides::default()).unwrap().dns64.as_ref(), Some(config));
+        for (upstream, said) in [
+            ("\"tls://dns.example\"", "`tls://dns.example` is no upstream; write 192.0.2.53"),
+            ("\"tls://0.0.0.0\"", "cannot be asked"),
+            ("\"tls://127.0.0.1:53\"", "is this server itself"),
+        ] {
+            let complaint = resolve(text(upstream, ""), &Overrides::default()).unwrap_err().to_string();
+            assert!(complaint.starts_with("nat64.toml:2:13: ") && complaint.contains(said), "{complaint}");
+        }
+    }
+
+    #[test]
     fn what_is_missing_or_there_twice_is_shown_at_its_place() {
         for (tls, place, said) in [
             ("listen = \"::\"", "4:10", "need a certificate"),
@@ -257,6 +307,7 @@ mod tests {
             ("listen = \"ff02::1\"", "4:10", "multicast"),
             ("listen = \"[::]:53\"", "4:10", "`[::]:53` is listened on already"),
             ("listen = \"::\"\nhttps-listen = \"[::]:853\"", "5:16", "`[::]:853` is listened on already"),
+            ("upstream-ca = \"/nonexistent/ca.pem\"", "4:15", "/nonexistent/ca.pem: "),
             ("https-path = \"dns-query\"", "4:14", "no path of a URI"),
             ("https-path = \"/q?x\"", "4:14", "no path of a URI"),
         ] {
