@@ -22,9 +22,11 @@ pub(crate) const HOPS: u8 = 3;
 pub(crate) const SYN: u8 = 2;
 pub(crate) const SYN_ACK: u8 = 18;
 pub(crate) const ACK: u8 = 16;
+pub(crate) const FIN_ACK: u8 = 17;
+pub(crate) const RST: u8 = 4;
 
 /// How long the daemon's counters may take to follow.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reasons for which the packets of an earlier case may be dropped.
 const LATE: [&str; 2] = ["fragment-timeout", "stored-syn-timeout"];
@@ -60,9 +62,13 @@ impl Group {
     /// A case when the bench is free; `None`, said on stderr, where there can be none.
     pub(crate) fn case(&'static self) -> Option<Case> {
         static NUMBER: AtomicU16 = AtomicU16::new(1);
+        self.case_of(NUMBER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A case whose hosts are known beforehand.
+    pub(crate) fn case_of(&'static self, number: u16) -> Option<Case> {
         let bench = self.bench()?;
         let (inside, outside) = bench.ports();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Some(Case { group: self, number, inside, outside, _one_cpu: OneCpu::new(), bench })
     }
 }
@@ -71,7 +77,12 @@ impl Group {
 impl Case {
     /// Host number `host` of the subnet behind the translator that is the case's.
     pub(crate) fn host6(&self, host: u16) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xc, self.number, 0, 0, 0, host)
+        self.host_at(0xc, host)
+    }
+
+    /// Host number `host` of the case's subnet at another site.
+    pub(crate) const fn host_at(&self, site: u16, host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, site, self.number, 0, 0, 0, host)
     }
 
     /// The host on the IPv4 side whose address begins with these octets.
@@ -119,11 +130,16 @@ impl Case {
     }
 
     fn is_of_case(&self, packet: &[u8]) -> bool {
-        let number = self.number.to_be_bytes();
-        match packet[0] >> 4 {
-            4 => packet[18..20] == number,
-            _ => packet[24..32] == self.client().octets()[..8],
-        }
+        is_for(self.number)(packet)
+    }
+}
+
+/// Whether a packet is for a host of the case of that number.
+fn is_for(number: u16) -> impl Fn(&[u8]) -> bool {
+    let number = number.to_be_bytes();
+    move |packet| match packet[0] >> 4 {
+        4 => packet[18..20] == number,
+        _ => packet[24..28] == [0x20, 1, 0xd, 0xb8] && packet[30..32] == number,
     }
 }
 
@@ -186,8 +202,7 @@ impl Case {
     /// Waits for the next packet of the case on the IPv4 side.
     #[track_caller]
     pub(crate) fn arrival4(&mut self) -> V4 {
-        let number = self.number.to_be_bytes();
-        match self.outside.receive(|packet| packet[18..20] == number) {
+        match self.outside.receive(is_for(self.number)) {
             Some(packet) => V4::read(&packet),
             None => panic!("nothing arrives on the IPv4 side; {}", self.report()),
         }
@@ -196,8 +211,7 @@ impl Case {
     /// Waits for the next packet of the case on the IPv6 side.
     #[track_caller]
     pub(crate) fn arrival6(&mut self) -> V6 {
-        let subnet = self.client().octets();
-        match self.inside.receive(|packet| packet[24..32] == subnet[..8]) {
+        match self.inside.receive(is_for(self.number)) {
             Some(packet) => V6::read(&packet),
             None => panic!("nothing arrives on the IPv6 side; {}", self.report()),
         }
@@ -222,8 +236,7 @@ impl Case {
 
     /// The next packet of the case that has arrived on the IPv6 side.
     pub(crate) fn arrived6(&mut self) -> Option<V6> {
-        let subnet = self.client().octets();
-        self.inside.take(|packet| packet[24..32] == subnet[..8]).map(|packet| V6::read(&packet))
+        self.inside.take(is_for(self.number)).map(|packet| V6::read(&packet))
     }
 
     /// Waits until everything sent so far has been dealt with. Nothing of the case may have arrived that was not asked for.
@@ -293,8 +306,13 @@ impl Case {
         self.send(packet);
         self.dropped_since(&before, reason);
         self.settle();
-        while self.outside.take(|it| it[18..20] == self.number.to_be_bytes()).is_some() {}
-        self.quiet();
+        self.forget_arrivals();
+    }
+
+    /// Takes all that has arrived as seen.
+    pub(crate) fn forget_arrivals(&mut self) {
+        while self.outside.take(is_for(self.number)).is_some() {}
+        while self.inside.take(is_for(self.number)).is_some() {}
     }
 
     /// Sends a packet that the translator must keep for later.
@@ -360,10 +378,9 @@ impl Case {
     }
 
     fn listing(&self, what: &str) -> Vec<Value> {
-        let subnet = self.client().octets();
         let is_ours = |entry: &Value| {
             let host: Ipv6Addr = entry["internal"]["address"].as_str().unwrap().parse().unwrap();
-            host.octets()[..8] == subnet[..8]
+            host.segments()[3] == self.number
         };
         self.bench.listing(what).into_iter().filter(is_ours).collect()
     }

@@ -21,7 +21,9 @@ pub(crate) static OTHERWISE: Group = Group::new(
     filtering = "address-dependent"
     hairpinning = false
     reset-unknown-tcp = false
-    inbound-refresh = false
+    check-tcp-resets = false
+    [translator.timers]
+    tcp-incoming-syn = "1s"
     [translator.mtu]
     lowest-ipv6 = 1420
     tcp-mss-clamp = true
@@ -36,10 +38,14 @@ pub(crate) static OTHERWISE: Group = Group::new(
     "#,
 );
 
-/// No errors at all.
+/// No errors at all, and nothing from outside keeps a session alive.
 pub(crate) static UNTOLD: Group = Group::new(
     "64:ff9b:1::/96",
     r#"
+    inbound-refresh = false
+    [translator.timers]
+    udp = "1s"
+    tcp-incoming-syn = "1s"
     [translator.icmp-errors]
     send = false
     "#,
@@ -59,7 +65,7 @@ pub(crate) static WAITING: Group = Group::new(
     "64:ff9b:1::/96",
     r#"
     [translator.timers]
-    udp = "1s"
+    udp = "2s"
     icmp = "1s"
     fragment = "1s"
     tcp-incoming-syn = "1s"
@@ -77,4 +83,171 @@ pub(crate) static PREFIXES: Group = Group::new(
     r#"["64:ff9b::/96", "3fff:32::/32", "3fff:40::/40", "3fff:48::/48", "3fff:56::/56", "3fff:64::/64", "3fff:96::/96"]
     wkp-allow-private = true"#,
     "",
+);
+
+/// Mappings and exclusions of the configuration. The former belong to [`MAPPED`]'s hosts.
+pub(crate) static CONFIGURED: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    exclude = [
+        { protocol = "tcp", ports = "25" },
+        { destination = "198.19.0.0/16", silent = true },
+        { source = "2001:db8:d::/48" },
+    ]
+    [[translator.static]]
+    protocol = "udp"
+    internal = "2001:db8:c:f00d::10"
+    external = "203.0.113.1"
+    ports = "5353"
+    internal-ports = "53"
+    [[translator.static]]
+    protocol = "tcp"
+    internal = "2001:db8:c:f00d::10"
+    external = "203.0.113.1"
+    ports = "8000-8003"
+    internal-ports = "80-83"
+    [[translator.static]]
+    protocol = "icmp"
+    internal = "2001:db8:c:f00d::10"
+    external = "203.0.113.1"
+    ports = "500"
+    internal-ports = "5"
+    "#,
+);
+/// The number of the case whose client has the mappings of [`CONFIGURED`].
+pub(crate) const MAPPED: u16 = 0xf00d;
+
+/// A subscriber is a subnet of 64 bits, and may have little.
+pub(crate) static QUOTAS: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    subscriber-prefix-length = 64
+    [translator.limits]
+    mappings-per-subscriber = 3
+    sessions-per-subscriber = 5
+    stored-syns = 2
+    fragments = 8
+    [translator.timers]
+    fragment = "1s"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// A subscriber may open so many mappings in a second.
+pub(crate) static PACED: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    [translator.limits]
+    new-mappings-per-second = 5
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Little for all together. One mapping and one session more are those of the bench.
+pub(crate) static CROWDED: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    [translator.limits]
+    mappings = 5
+    sessions = 5
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Two addresses with four ports each; a host has one of them.
+pub(crate) static SCARCE: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"{ address = "203.0.113.2-203.0.113.3", ports = "2000-2003" }"#,
+    r#"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// The same, and a host may have both.
+pub(crate) static SOFT: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"{ address = "203.0.113.2-203.0.113.3", ports = "2000-2003" }"#,
+    r#"
+    address-pooling = "soft"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// One port, that rests for an hour when it has been used.
+pub(crate) static RESTING: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"{ address = "203.0.113.2", ports = "5000" }"#,
+    r#"
+    [translator.timers]
+    udp = "1s"
+    tcp-transitory = "1s"
+    port-quarantine = "1h"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Several addresses, ports in several pieces, and some for some only.
+pub(crate) static RULES: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"
+    "203.0.113.2-203.0.113.5",
+    { address = "198.51.100.7", ports = "3000-3009", sources = ["2001:db8:d::/48"] },
+    { address = "198.51.100.7", ports = "5000-5009", sources = ["2001:db8:d::/48"] },
+    { address = "198.51.100.8", sources = ["2001:db8:e::/48"] },
+    { address = "198.51.100.9", sources = ["2001:db8:e::/49"] }
+    "#,
+    "",
+);
+
+/// A hundred ports for all.
+pub(crate) static HUNDRED: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"{ address = "203.0.113.2", ports = "10000-10099" }"#,
+    r#"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Ports in blocks.
+pub(crate) static BLOCKS: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    port-assignment = "blocks"
+    [translator.port-blocks]
+    size = 16
+    per-subscriber = 2
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Ports that follow from the subscriber's prefix: 65,536 subscribers on 64 addresses.
+pub(crate) static DETERMINISTIC: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#""100.64.0.0/26""#,
+    r#"
+    port-assignment = "deterministic"
+    deterministic-sources = "2001:db8:c::/48"
+    subscriber-prefix-length = 64
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// Sixteen ports, each for several destinations.
+pub(crate) static OVERLAPPING: Group = Group::with_pool(
+    "64:ff9b:1::/96",
+    r#"{ address = "203.0.113.2", ports = "5000-5015" }"#,
+    r#"
+    mapping = "address-and-port-dependent"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
 );

@@ -27,12 +27,18 @@ mod port;
 mod rows;
 
 mod addresses;
+mod allocation;
 mod checksums;
 mod extensions;
 mod four_to_six;
 mod fragments;
+mod hairpin;
 mod icmp_four_to_six;
 mod icmp_six_to_four;
+mod limits;
 mod originated;
 mod packets_in_error;
+mod path_mtu;
 mod six_to_four;
+mod tcp;
+mod udp;
