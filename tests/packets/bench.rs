@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use serde_json::Value;
 
@@ -58,6 +58,11 @@ impl Group {
         let bench = self.bench.get_or_init(|| Mutex::new(Bench::new(self)));
         // A test that failed at it has left state in the daemon, but that of hosts which no other test has.
         Some(bench.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether nobody is at the bench.
+    pub(crate) fn is_free(&self) -> bool {
+        self.bench.get().is_none_or(|bench| !matches!(bench.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// `address` under the first prefix.

@@ -2,7 +2,7 @@
 
 use crate::bench::POOL;
 use crate::case::{Case, HOPS, PORT, SERVICE, SYN, SYN_ACK, whole4, whole6};
-use crate::groups::{STANDARD, WAITING};
+use crate::groups::{STANDARD, waiting};
 use crate::rows::rows;
 use crate::wire::{FRAGMENT, Fragment, Icmp, TCP, UDP, V4, V6, pattern};
 
@@ -289,17 +289,21 @@ fn send_in(case: &mut Case, fragments: &[impl crate::case::Packet], order: [usiz
 }
 
 #[test]
-fn an_error_in_fragments_is_not_translated() {
+fn an_error_in_fragments_is_put_together_and_translated() {
     let Some(mut case) = STANDARD.case() else { return };
-    let out = case.pass6(&case.client_udp(&pattern(400))).bytes();
-    for fragment in V4::icmp(case.router4(), POOL, &Icmp::error(3, 1, 0, &out)).fragments(&[200], 1) {
-        case.swallowed(&fragment);
-    }
+    let sent = case.client_udp(&pattern(400));
+    let out = case.pass6(&sent);
+    let error = V4::icmp(case.router4(), POOL, &Icmp::error(3, 1, 0, &out.bytes()));
+    let fragments = error.fragments(&[200], 1);
+    case.held(&fragments[1]);
+    let message = case.pass4(&fragments[0]).read_icmp();
+    assert_eq!((message.kind, message.code), (1, 0));
+    assert_eq!(message.body, sent.with(|header| header.hop_limit = out.header.time_to_live).bytes());
 }
 
 #[test]
 fn fragments_that_wait_too_long_for_the_first_are_forgotten() {
-    let Some(mut case) = WAITING.case() else { return };
+    let Some(mut case) = waiting().case() else { return };
     let fragments = case.client_udp(&pattern(2000)).fragments(&[1000], 7);
     let before = case.drops();
     case.held(&fragments[1]);

@@ -86,6 +86,8 @@ rows! { the_mtu_becomes:
     an_mtu_of_1261_grows_by_20(1400, 1261, 1281);
     an_mtu_of_1400_grows_by_20(1500, 1400, 1420);
     an_mtu_of_1500_grows_by_20(2000, 1500, 1520);
+    /// The bench's links have 9000.
+    an_mtu_larger_than_the_next_link_s_is_that_of_the_link(8980, 9500, 9000);
     the_unused_half_of_the_word_is_not_looked_at(1500, 0xffff_0000 | 1400, 1420);
     // RFC 1191 §7.1: 1006, 1492, 2002, 4352, 8166 and so on.
     no_mtu_for_1400_bytes_is_the_least_of_ipv6(1400, 0, 1280);

@@ -2,7 +2,7 @@
 
 use crate::bench::POOL;
 use crate::case::{ACK, Case, PATIENCE, PORT, SERVICE, SYN};
-use crate::groups::{OTHERWISE, STANDARD, UNTOLD, WAITING};
+use crate::groups::{OTHERWISE, STANDARD, UNTOLD, waiting};
 use crate::rows::rows;
 use crate::support::eventually;
 use crate::wire::{Icmp, V4, V6};
@@ -161,7 +161,7 @@ fn every_identifier_can_be_mapped(identifier: u16) {
 
 #[test]
 fn a_udp_session_of_a_second_or_two_ends_with_its_mapping() {
-    let Some(mut case) = WAITING.case() else { return };
+    let Some(mut case) = waiting().case() else { return };
     let port = case.open_udp();
     forgotten(&case);
     assert_eq!(case.mappings().len(), 0);
@@ -170,7 +170,7 @@ fn a_udp_session_of_a_second_or_two_ends_with_its_mapping() {
 
 #[test]
 fn an_echo_session_of_a_second_ends() {
-    let Some(mut case) = WAITING.case() else { return };
+    let Some(mut case) = waiting().case() else { return };
     let identifier = case.open_echo();
     forgotten(&case);
     case.refused4(&V4::icmp(case.server(), POOL, &Icmp::echo(0, identifier, 1, b"x")), "no-mapping");
@@ -178,7 +178,7 @@ fn an_echo_session_of_a_second_ends() {
 
 #[test]
 fn packets_from_outside_keep_a_session_alive() {
-    let Some(mut case) = WAITING.case() else { return };
+    let Some(mut case) = waiting().case() else { return };
     let port = case.open_udp();
     let neighbour = V6::udp((case.other(), PORT), case.service6(), b"x");
     case.pass6(&neighbour);
@@ -205,7 +205,7 @@ fn packets_from_outside_need_not_keep_a_session_alive() {
 
 #[test]
 fn a_mapping_goes_with_its_last_session_only() {
-    let Some(mut case) = WAITING.case() else { return };
+    let Some(mut case) = waiting().case() else { return };
     let port = case.open_udp();
     let elsewhere = V6::udp((case.client(), PORT), (case.six(case.stranger()), 7), b"x");
     eventually("the first session to end", PATIENCE, || {

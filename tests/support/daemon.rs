@@ -17,7 +17,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// `nat64 run` on the gateway of a lab.
 #[derive(Debug)]
 pub(crate) struct Daemon<'lab> {
-    lab: &'lab Lab,
+    /// Which is not to go before the daemon.
+    _lab: &'lab Lab,
     process: Running,
     socket: PathBuf,
 }
@@ -33,7 +34,7 @@ impl Lab {
     pub(crate) fn nat64(&self, configuration: &str) -> Daemon<'_> {
         let socket = self.directory().join("nat64.sock");
         let process = Running::start(self.nat64_run("nat64", configuration), &self.directory().join("nat64.log"));
-        let mut daemon = Daemon { lab: self, process, socket };
+        let mut daemon = Daemon { _lab: self, process, socket };
         let ready = holds_within(READY, || !daemon.process.is_running() || daemon.ask(&["status"]).status.success());
         let running = daemon.process.is_running();
         assert!(ready && running, "`{}` is not ready:\n{}", daemon.process.command(), daemon.log());
@@ -60,7 +61,8 @@ impl Lab {
 impl Daemon<'_> {
     /// Asks the daemon through its control socket.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Outcome {
-        let mut command = self.lab.gateway.command(env!("CARGO_BIN_EXE_nat64"));
+        // The socket is a file, which is there in every network namespace.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nat64"));
         command.args(arguments).arg("--control-socket").arg(&self.socket);
         Outcome::of(command, ANSWER)
     }

@@ -1,7 +1,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-const POLL: Duration = Duration::from_millis(15);
+/// Pauses between looks: short at first, since most conditions hold soon.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// Polls `condition` until it holds; panics, naming `what`, when it did not within `deadline`.
 pub(crate) fn eventually(what: &str, deadline: Duration, condition: impl FnMut() -> bool) {
@@ -11,6 +13,7 @@ pub(crate) fn eventually(what: &str, deadline: Duration, condition: impl FnMut()
 /// Polls `condition` until it holds or `deadline` has passed.
 pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
+    let mut pause = SHORTEST_PAUSE;
     loop {
         if condition() {
             return true;
@@ -18,6 +21,7 @@ pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bo
         if Instant::now() >= end {
             return false;
         }
-        thread::sleep(POLL);
+        thread::sleep(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
