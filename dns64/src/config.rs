@@ -92,7 +92,8 @@ pub struct Config {
     pub max_ttl: Duration,
     /// Negative answers are not cached longer than this. Default 3 h, the upper end of RFC 2308 §5.
     pub max_negative_ttl: Duration,
-    /// Queries under work at once, at most; those beyond are dropped. Each may hold two sockets. Default 1000.
+    /// Queries under work at once, at most; those beyond are dropped. Each may hold two connections to upstreams for what does
+    /// not fit a datagram. Default 1000.
     pub max_in_flight: usize,
     /// Answers over UDP to one client prefix (IPv4 /24, IPv6 /56) at most, each second; of those beyond, every other one
     /// only says to come over TCP, and clients with a good cookie have no limit. Default 0, which is no limit.

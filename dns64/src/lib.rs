@@ -31,6 +31,7 @@ mod loops;
 mod policy;
 mod resolver;
 mod reverse;
+mod segments;
 mod server;
 mod service;
 mod stats;

@@ -8,12 +8,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::pool::{Pool, Unavailable};
+use super::line::Unavailable;
+use super::pool::Pool;
 use crate::stats::Stats;
-use crate::wire::{Ask, HEADER_LEN, Malformed, Reply, code, ede, flag, rcode};
-
-/// Datagrams that answer something else, after which an attempt gives up: somebody is guessing IDs.
-const MOST_MISMATCHES: usize = 100;
+use crate::wire::{Ask, HEADER_LEN, Reply, code, ede, flag, rcode};
 
 /// Why an attempt gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,34 +94,15 @@ impl Exchange<'_> {
     }
 
     async fn udp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
-        let mut pooled = self.pool.take(Instant::now()).await.map_err(|error| match error {
+        let line = self.pool.line(Instant::now()).map_err(|error| match error {
             Unavailable::Here(error) => self.local(&error),
             Unavailable::There(error) => self.unreachable(&error),
         })?;
-        let id = rand::random();
-        let mut query = encode(ask, id, with_edns.then_some(self.payload));
-        let name = HEADER_LEN..HEADER_LEN + ask.question.name_bytes().len();
+        let mut query = encode(ask, 0, with_edns.then_some(self.payload));
         if self.random_case {
-            mix_case(&mut query[name.clone()]);
+            mix_case(&mut query[HEADER_LEN..HEADER_LEN + ask.question.name_bytes().len()]);
         }
-        pooled.socket.send(&query).await.map_err(|error| self.unreachable(&error))?;
-        self.stats.upstream_udp.increment();
-        for _ in 0..MOST_MISMATCHES {
-            let length = pooled.socket.recv(&mut pooled.buffer).await.map_err(|error| self.unreachable(&error))?;
-            let answer = &pooled.buffer[..length];
-            match Reply::parse(answer.to_vec(), id, &ask.question) {
-                Ok(_) if self.random_case && answer.get(name.clone()) != query.get(name.clone()) => {
-                    return Err(Failure::OtherCase);
-                }
-                Ok(reply) => {
-                    self.pool.give_back(pooled);
-                    return Ok(reply);
-                }
-                Err(Malformed::Mismatch) => self.stats.upstream_mismatched.increment(),
-                Err(Malformed::Unreadable) => return Err(Failure::Unreadable),
-            }
-        }
-        Err(Failure::Unreadable)
+        line.ask(query, &ask.question, self.random_case).await
     }
 
     async fn tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {

@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod exchange;
 mod health;
+mod line;
 mod pool;
 mod probe;
 mod secure;
@@ -60,7 +61,7 @@ impl Forwarder {
         let upstream = |address: &Address| {
             let way = match trust.filter(|_| address.is_encrypted()) {
                 Some(trust) => Way::Secure(Secure::new(address, trust)),
-                None => Way::Plain(Pool::new(address.address)),
+                None => Way::Plain(Pool::new(address.address, Arc::clone(&stats))),
             };
             Upstream { address: address.clone(), way, health: Health::default() }
         };

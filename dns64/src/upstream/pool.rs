@@ -1,130 +1,117 @@
-//! Connected sockets to one upstream, used again for a while.
+//! Connected sockets to one upstream, shared by questions and replaced after a while.
 //!
-//! A socket is held by one question at a time, so a port never has two questions to be guessed at; after some questions
-//! it makes room for one with another random port (RFC 5452 §9.2).
+//! Questions of one moment go out on one socket, those of the next on another that is chosen at random; each makes room for
+//! one with another random port after some questions (RFC 5452 §9.2), so that neither a question's port nor its ID is
+//! known from another's.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use super::line::{Line, Unavailable};
+use crate::stats::Stats;
+
 /// Questions that one socket serves.
-const MOST_USES: u32 = 32;
+const MOST_USES: u32 = 256;
 
 /// How long one socket serves: firewalls forget idle flows, and routes change.
 const LONGEST_LIFE: Duration = Duration::from_secs(10);
 
-/// Room for an answer over UDP in bytes; an upstream that sends more than any limit of ours is asked again over TCP.
-const DATAGRAM: usize = 4096;
+/// Sockets that questions are spread over.
+const LINES: usize = 8;
 
-/// Sockets that wait for a question, at most.
-const MOST_IDLE: usize = 128;
-
-/// Idle sockets of one upstream.
+/// The sockets of one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
     address: SocketAddr,
-    idle: Mutex<Vec<Pooled>>,
+    stats: Arc<Stats>,
+    lines: Mutex<Lines>,
 }
 
-/// A socket connected to the upstream: the kernel drops datagrams from anybody else.
+#[derive(Debug, Default)]
+struct Lines {
+    places: [Option<InUse>; LINES],
+    /// Which of them questions go to at this moment.
+    current: usize,
+}
+
 #[derive(Debug)]
-pub(super) struct Pooled {
-    pub(super) socket: UdpSocket,
-    /// Room for an answer.
-    pub(super) buffer: Box<[u8]>,
+struct InUse {
+    line: Arc<Line>,
     uses: u32,
     opened: Instant,
 }
 
 impl Pool {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, idle: Mutex::default() }
+    pub(super) fn new(address: SocketAddr, stats: Arc<Stats>) -> Self {
+        Self { address, stats, lines: Mutex::default() }
     }
 
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A socket that nobody else holds.
+    /// A socket to ask one question on.
     ///
     /// # Errors
     /// There is none, here or on the way to the upstream.
-    pub(super) async fn take(&self, now: Instant) -> Result<Pooled, Unavailable> {
-        let waiting = {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            // The last one given back is the youngest in use: if its time is over, so is that of the others.
-            let last = idle.pop().filter(|last| now < last.opened + LONGEST_LIFE);
-            if last.is_none() {
-                idle.clear();
-            }
-            last
-        };
-        match waiting {
-            Some(pooled) => Ok(Pooled { uses: pooled.uses + 1, ..pooled }),
-            None => self.open(now).await,
+    pub(super) fn line(&self, now: Instant) -> Result<Arc<Line>, Unavailable> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = &mut *lines;
+        let current = &lines.places[lines.current];
+        if !current.as_ref().is_some_and(|one| one.line.has_queued()) {
+            lines.current = rand::random_range(0..LINES);
         }
-    }
-
-    /// Gives a socket back that has nothing more to wait for.
-    pub(super) fn give_back(&self, pooled: Pooled) {
-        if pooled.uses < MOST_USES {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < MOST_IDLE {
-                idle.push(pooled);
-            }
+        let place = &mut lines.places[lines.current];
+        if !place.as_ref().is_some_and(|one| one.is_good(now)) {
+            let line = Arc::new(Line::open(self.address, Arc::clone(&self.stats))?);
+            *place = Some(InUse { line: Arc::clone(&line), uses: 1, opened: now });
+            return Ok(line);
         }
-    }
-
-    async fn open(&self, now: Instant) -> Result<Pooled, Unavailable> {
-        let any: SocketAddr = match self.address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.map_err(Unavailable::Here)?;
-        socket.connect(self.address).await.map_err(Unavailable::There)?;
-        Ok(Pooled { socket, buffer: vec![0; DATAGRAM].into(), uses: 1, opened: now })
+        // The other case has returned.
+        let one = place.as_mut().expect("a good socket is there");
+        one.uses += 1;
+        Ok(Arc::clone(&one.line))
     }
 }
 
-/// Why there is no socket.
-#[derive(Debug)]
-pub(super) enum Unavailable {
-    /// None could be opened, which says nothing about the upstream.
-    Here(io::Error),
-    /// There is no way to the upstream.
-    There(io::Error),
+impl InUse {
+    fn is_good(&self, now: Instant) -> bool {
+        self.uses < MOST_USES && now < self.opened + LONGEST_LIFE && !self.line.is_spent()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
+    fn pool() -> Pool {
+        Pool::new("127.0.0.1:9".parse().unwrap(), Arc::default())
+    }
+
+    fn ports(pool: &Pool, questions: u32, now: Instant) -> HashSet<u16> {
+        (0..questions).map(|_| pool.line(now).unwrap().local_addr().port()).collect()
+    }
+
     #[tokio::test]
-    async fn a_socket_given_back_is_used_again_until_it_has_served_its_time() {
-        let (pool, now) = (Pool::new("127.0.0.1:9".parse().unwrap()), Instant::now());
-        let first = pool.take(now).await.unwrap();
-        let port = first.socket.local_addr().unwrap();
-        let held_meanwhile = pool.take(now).await.unwrap();
-        assert_ne!(held_meanwhile.socket.local_addr().unwrap(), port);
-        pool.give_back(first);
-        for _ in 1..MOST_USES {
-            let again = pool.take(now).await.unwrap();
-            assert_eq!(again.socket.local_addr().unwrap(), port);
-            pool.give_back(again);
-        }
-        assert_ne!(pool.take(now).await.unwrap().socket.local_addr().unwrap(), port);
+    async fn questions_are_spread_over_a_few_sockets_that_are_replaced_after_their_uses() {
+        let (pool, now) = (pool(), Instant::now());
+        let few = ports(&pool, MOST_USES, now);
+        assert!((2..=LINES).contains(&few.len()), "{few:?}");
+        // The kernel may give a port again that was given back.
+        let many = ports(&pool, MOST_USES * 50, now);
+        assert!(many.len() > 4 * LINES, "{many:?}");
     }
 
     #[tokio::test]
     async fn an_old_socket_is_not_used() {
-        let (pool, now) = (Pool::new("127.0.0.1:9".parse().unwrap()), Instant::now());
-        let first = pool.take(now).await.unwrap();
-        let port = first.socket.local_addr().unwrap();
-        pool.give_back(first);
-        assert_ne!(pool.take(now + LONGEST_LIFE).await.unwrap().socket.local_addr().unwrap(), port);
+        let (pool, now) = (pool(), Instant::now());
+        let held: Vec<_> = (0..100).map(|_| pool.line(now).unwrap()).collect();
+        let old: HashSet<u16> = held.iter().map(|line| line.local_addr().port()).collect();
+        assert!(ports(&pool, 100, now + LONGEST_LIFE).is_disjoint(&old));
     }
 }

@@ -2,6 +2,7 @@
 //! other queries become tasks. Answers leave from the address that was asked.
 
 mod inbox;
+mod late;
 mod outbox;
 mod socket;
 #[cfg(test)]
@@ -22,17 +23,19 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use self::inbox::Inbox;
+use self::late::Late;
 use self::outbox::Outbox;
 use self::socket::{Path, Socket};
 use super::{Bounds, PAUSE};
 use crate::limiter::Verdict;
 use crate::policy::Origin;
+use crate::segments;
 use crate::service::Service;
 use crate::stats::Stats;
 use crate::wire::{Limit, Query, truncate};
 
-/// Datagrams that one system call moves, at most; no more than the segments that any kernel takes together.
-const BATCH: usize = 64;
+/// Datagrams that one system call moves, at most.
+const BATCH: usize = segments::MOST;
 
 /// So many queries at once are a sign of many more: the thread then lets others gather for [`NAP`] before it reads again, as
 /// network cards do with interrupts. What it has read is answered before that.
@@ -63,9 +66,10 @@ pub(crate) struct UdpFront {
     over: oneshot::Receiver<()>,
 }
 
-/// What the thread works with.
+/// What the thread and its tasks work with.
 struct Worker {
     socket: Arc<Socket>,
+    late: Late,
     service: Arc<Service>,
     bounds: Bounds,
     stats: Arc<Stats>,
@@ -80,7 +84,8 @@ impl UdpFront {
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let socket = Arc::new(Socket::new(socket)?);
-        let worker = Worker { socket: Arc::clone(&socket), service, bounds, stats };
+        let late = Late::default();
+        let worker = Arc::new(Worker { socket: Arc::clone(&socket), late, service, bounds, stats });
         let (guard, over) = oneshot::channel();
         let runtime = Handle::current();
         let thread = thread::Builder::new().name("dns64-udp".to_owned()).spawn(move || {
@@ -111,7 +116,7 @@ impl Drop for UdpFront {
 }
 
 impl Worker {
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         let mut inbox = Inbox::new();
         let mut outbox = Outbox::new(&self.socket);
         if let Err(error) = set_current_timer_slack(NonZero::new(SLACK)) {
@@ -138,7 +143,7 @@ impl Worker {
         }
     }
 
-    fn serve(&self, inbox: &Inbox, outbox: &mut Outbox) {
+    fn serve(self: &Arc<Self>, inbox: &Inbox, outbox: &mut Outbox) {
         for (datagram, path) in inbox.datagrams() {
             match self.at_once(datagram, path, outbox.next()) {
                 Step::Send => outbox.push(path),
@@ -146,7 +151,7 @@ impl Worker {
                 Step::Ignore => {}
             }
         }
-        outbox.flush(&self.socket, |answer, path, error| retry(&self.socket, answer, path, error, &self.stats));
+        outbox.flush(&self.socket, |answer, path, error| self.retry(answer, path, error));
     }
 
     /// What can be done with a query without waiting; an answer is put into `out`.
@@ -171,40 +176,37 @@ impl Worker {
     }
 
     /// Answers a query in a task, if there are not too many.
-    fn dispatch(&self, datagram: &[u8], path: Path) {
+    fn dispatch(self: &Arc<Self>, datagram: &[u8], path: Path) {
         let Ok(permit) = Arc::clone(&self.bounds.queries).try_acquire_owned() else {
             self.stats.dropped_overload.increment();
             return;
         };
-        let (datagram, origin) = (datagram.to_vec(), self.origin(path));
-        let (service, socket, stats) = (Arc::clone(&self.service), Arc::clone(&self.socket), Arc::clone(&self.stats));
+        let (datagram, origin, this) = (datagram.to_vec(), self.origin(path), Arc::clone(self));
         tokio::spawn(async move {
             // It was read before; what cannot be read does not come here.
             if let Ok(query) = Query::parse(&datagram) {
-                let answer = service.answer(&query, Limit::Datagram, origin).await;
-                if let Err(error) = socket.send(&answer, path) {
-                    retry(&socket, &answer, path, error, &stats);
-                }
+                let answer = this.service.answer(&query, Limit::Datagram, origin).await;
+                this.late.send(answer, path, &this.socket, |answer, path, error| this.retry(answer, path, error)).await;
             }
             drop(permit);
         });
+    }
+
+    /// What is done about an answer that could not be sent.
+    fn retry(&self, answer: &[u8], path: Path, error: Errno) {
+        // A link with a small MTU: fragments are not sent, so the client must come over TCP.
+        let result = if error == Errno::EMSGSIZE { self.socket.send(&truncate(answer), path) } else { Err(error) };
+        match result {
+            Ok(()) => {}
+            // The interface is congested. Whoever waits for it would hold up everybody; clients ask again.
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => self.stats.dropped_overload.increment(),
+            Err(error) => debug!(client = %path.client, %error, "cannot send answer"),
+        }
     }
 
     fn origin(&self, path: Path) -> Origin {
         let address = self.socket.address();
         let asked = path.local.unwrap_or_else(|| address.ip());
         Origin { client: path.client.ip(), listener: SocketAddr::new(asked, address.port()) }
-    }
-}
-
-/// What is done about an answer that could not be sent.
-fn retry(socket: &Socket, answer: &[u8], path: Path, error: Errno, stats: &Stats) {
-    // A link with a small MTU: fragments are not sent, so the client must come over TCP.
-    let result = if error == Errno::EMSGSIZE { socket.send(&truncate(answer), path) } else { Err(error) };
-    match result {
-        Ok(()) => {}
-        // The interface is congested. Whoever waits for it would hold up everybody; clients ask again.
-        Err(Errno::EAGAIN | Errno::ENOBUFS) => stats.dropped_overload.increment(),
-        Err(error) => debug!(client = %path.client, %error, "cannot send answer"),
     }
 }

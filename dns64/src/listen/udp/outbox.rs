@@ -111,7 +111,7 @@ impl Outlet {
     fn send_segments(&mut self, socket: &Socket, answers: &[Answer], group: &[usize]) -> bool {
         let first = &answers[group[0]];
         let Ok(length) = u16::try_from(first.bytes.len()) else { return false };
-        if !socket.has_segments() {
+        if !socket.segments().are_allowed() {
             return false;
         }
         let mut slices = [IoSlice::new(&[]); BATCH];
@@ -129,9 +129,7 @@ impl Outlet {
             }
             None => sendmmsg(fd, &mut self.segments, &slices, client, [segments], flags).map(|_| ()),
         };
-        if sent == Err(Errno::EIO) {
-            socket.give_up_segments();
-        }
+        socket.segments().note(sent);
         sent.is_ok()
     }
 

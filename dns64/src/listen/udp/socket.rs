@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -10,6 +10,8 @@ use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::SockRef;
+
+use crate::segments::Segments;
 
 /// What may wait to be read, in bytes: a burst must outlast the time that a worker is not scheduled. Where the process may
 /// not ask for it, the kernel allows less.
@@ -27,8 +29,7 @@ pub(super) struct Path {
 pub(super) struct Socket {
     socket: UdpSocket,
     address: SocketAddr,
-    /// Whether datagrams of one length may go to one client as one.
-    segments: AtomicBool,
+    segments: Segments,
     is_stopped: AtomicBool,
 }
 
@@ -59,8 +60,7 @@ impl Socket {
         if setsockopt(&socket, sockopt::RcvBufForce, &QUEUE).is_err() {
             SockRef::from(&socket).set_recv_buffer_size(QUEUE)?;
         }
-        // A kernel that does not know this would send the segments as one datagram.
-        let segments = setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok().into();
+        let segments = Segments::of(&socket);
         Ok(Self { socket, address, segments, is_stopped: AtomicBool::new(false) })
     }
 
@@ -78,13 +78,9 @@ impl Socket {
         self.address.ip().is_unspecified()
     }
 
-    pub(super) fn has_segments(&self) -> bool {
-        self.segments.load(Ordering::Relaxed)
-    }
-
-    /// The kernel or an interface cannot do it after all; what is lost is speed.
-    pub(super) fn give_up_segments(&self) {
-        self.segments.store(false, Ordering::Relaxed);
+    /// Whether datagrams of one length may go to one client as one.
+    pub(super) const fn segments(&self) -> &Segments {
+        &self.segments
     }
 
     /// Ends the waiting of readers, now and from now on.
@@ -125,6 +121,12 @@ impl Socket {
             }
             (SocketAddr::V4(_), IpAddr::V6(_)) => None,
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
