@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     /// Tell whose a pool port is, and which ports a host has, by the configuration alone
     #[command(long_about = WHOSE)]
     Whose(WhoseArgs),
+    /// Say whose a pool address and port was at a time, from a JSON log of sessions
+    WhoHad(WhoHadArgs),
     /// Print the version of this program
     Version(VersionArgs),
 }
@@ -110,6 +113,26 @@ pub(crate) struct QueryArgs {
     /// Unix socket of the running daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) control_socket: PathBuf,
+}
+
+/// `nat64 who-had`
+#[derive(Debug, Args)]
+pub(crate) struct WhoHadArgs {
+    /// Pool address and port, such as 192.0.2.1:40123
+    #[arg(value_name = "ADDRESS:PORT")]
+    pub(crate) external: SocketAddrV4,
+    /// The time, as in 2026-11-22T10:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Only this protocol
+    #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
+    pub(crate) protocol: Option<String>,
+    /// A JSON log of sessions, mappings or blocks; the older one first if there are several
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) log: Vec<PathBuf>,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `nat64 version`

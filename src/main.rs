@@ -9,6 +9,7 @@ mod control;
 mod daemon;
 mod metrics;
 mod net;
+mod session_log;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ mod query;
 mod status;
 mod table;
 mod version;
+mod who_had;
 mod whose;
 
 use std::io::{self, BufWriter, Stdout, Write};
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Sessions(args) => query::sessions(&args),
         Command::Mappings(args) => query::mappings(&args),
         Command::Whose(args) => whose::whose(&args),
+        Command::WhoHad(args) => who_had::who_had(&args),
         Command::Version(args) => version::version(&args),
     }
 }

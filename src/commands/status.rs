@@ -5,7 +5,7 @@ use std::fmt::Write;
 use nat64_core::{DropReason, Protocol};
 
 use super::table::{bytes, count, duration};
-use crate::control::api::{ByProtocol, Dns64Status, PoolRange, Status, Traffic, TranslatorStatus};
+use crate::control::api::{ByProtocol, Dns64Status, PoolRange, SessionLogStatus, Status, Traffic, TranslatorStatus};
 
 /// The screen.
 pub(super) fn render(status: &Status) -> String {
@@ -20,6 +20,9 @@ pub(super) fn render(status: &Status) -> String {
     match &status.dns64 {
         Some(dns64) => screen.dns64(dns64),
         None => screen.line("DNS64", "off"),
+    }
+    for log in &status.session_logs {
+        screen.session_log(log);
     }
     screen.0
 }
@@ -76,6 +79,11 @@ impl Screen {
             taken.map(|(protocol, ports)| format!("{} {}", count(ports), protocol.name())).collect();
         let addresses = plural(pool.addresses.into(), "address", "addresses");
         self.line("", format!("{addresses}, {} ports; taken: {}", count(pool.ports), taken.join(", ")));
+    }
+
+    fn session_log(&mut self, log: &SessionLogStatus) {
+        let state = if log.failing { ", cannot be written now" } else { "" };
+        self.line("log", format!("{}: {} written, {} lost{state}", log.to, count(log.delivered), count(log.lost)));
     }
 
     fn row(&mut self, label: &str, [tcp, udp, icmp]: &[String; 3], note: String) {
@@ -184,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_half_that_is_off_is_named() {
-        let idle = Status { translator: None, dns64: None, ..busy() };
+        let idle = Status { translator: None, dns64: None, session_logs: Vec::new(), ..busy() };
 
         insta::assert_snapshot!(render(&idle), @"
         nat64       0.1.0, process 4242, up 1d02h

@@ -9,6 +9,7 @@ use pref64::special;
 
 use super::file::{File, Mapping, PortAssignment, TranslatorSection};
 use super::place::{Located, Problem};
+use super::session_log;
 use super::value::{Auto, PoolEntry};
 
 /// Static mappings at the most.
@@ -28,6 +29,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
         ));
     }
     prefixes(file)?;
+    session_log::check(&file.log.sessions)?;
     if translator.value {
         pool(&translator, &file.translator)?;
         assignment(&file.translator)?;

@@ -14,6 +14,7 @@ use super::link::LinkMtu;
 use super::place::Located;
 use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
+use super::session_log::SessionLog;
 use super::value::{Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix, Socket};
 
 /// Where the control socket is when nobody says otherwise.
@@ -305,6 +306,7 @@ impl Default for MetricsSection {
 pub(crate) struct LogSection {
     pub(crate) level: LogLevel,
     pub(crate) format: LogFormat,
+    pub(crate) sessions: Vec<Located<SessionLog>>,
 }
 
 /// `translator.filtering`

@@ -17,7 +17,7 @@ use super::dns64::upstream_loop;
 use super::file::{self, File, TranslatorSection};
 use super::place::{ConfigError, Place, Problem, Source};
 use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
-use super::{LogFormat, LogLevel};
+use super::{LogFormat, LogLevel, SessionLogSettings};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// Where metrics are served.
     pub(crate) metrics: MetricsSettings,
+    /// The logs of sessions.
+    pub(crate) session_logs: Vec<SessionLogSettings>,
     /// The least severity that is logged.
     pub(crate) log_level: LogLevel,
     /// How log lines look.
@@ -123,6 +125,7 @@ impl Settings {
                 listen: file.metrics.listen.values().map(|socket| socket.0).collect(),
                 is_default: file.metrics.listen.0.iter().all(|socket| socket.place == Place::Default),
             },
+            session_logs: file.log.sessions.iter().map(|entry| entry.value.settings()).collect(),
             log_level: file.log.level,
             log_format: file.log.format,
             file,

@@ -136,6 +136,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("the translator on without a pool", "[translator]\nenabled = true\n"),
     ("DNS64 on without upstreams", "[dns64]\nenabled = true\n"),
     ("both halves off", "[translator]\nenabled = false\npool4 = \"192.0.2.1\"\n"),
+    ("a log to nowhere", "[[log.sessions]]\nto = \"sessions.json\"\n"),
+    ("a log without a place", "[[log.sessions]]\nformat = \"json\"\n"),
+    ("IPFIX to a file", "[translator]\npool4 = \"192.0.2.1\"\n[[log.sessions]]\nto = \"/x\"\nformat = \"ipfix\"\n"),
+    (
+        "two logs in one file",
+        "[translator]\npool4 = \"192.0.2.1\"\n[[log.sessions]]\nto = \"/x\"\n[[log.sessions]]\nto = \"/x\"\n",
+    ),
     ("an empty file", ""),
     ("a mistake after wide characters and a tab", "# ü\n[log]\n\tlevel = \"ünknown\"\n"),
 ];

@@ -21,6 +21,22 @@ pub(crate) struct Status {
     pub(crate) translator: Option<TranslatorStatus>,
     /// The DNS64 server, unless it is off.
     pub(crate) dns64: Option<Dns64Status>,
+    /// The logs of sessions.
+    #[serde(default)]
+    pub(crate) session_logs: Vec<SessionLogStatus>,
+}
+
+/// A log of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionLogStatus {
+    /// Where it is written to.
+    pub(crate) to: String,
+    /// Records handed to the file or to the network.
+    pub(crate) delivered: u64,
+    /// Records that found no room while it could not be written.
+    pub(crate) lost: u64,
+    /// Whether it cannot be written now.
+    pub(crate) failing: bool,
 }
 
 /// What the translator does.

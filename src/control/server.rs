@@ -14,9 +14,11 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolRange, PoolStatus, Session, Status, Traffic, TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolRange, PoolStatus, Session, SessionLogStatus, Status, Traffic,
+    TranslatorStatus,
 };
 use super::listing;
+use crate::session_log::SinkStats;
 
 /// Listings that are written at once; each may hold a shard's entries in memory and a thread.
 const LISTINGS: usize = 4;
@@ -32,6 +34,8 @@ pub(crate) struct View {
     pub(crate) translator: Option<TranslatorView>,
     /// The DNS64 server, unless it is off.
     pub(crate) dns64: Option<Dns64View>,
+    /// The logs of sessions.
+    pub(crate) session_logs: Vec<Arc<SinkStats>>,
 }
 
 /// The translator, seen from outside.
@@ -146,6 +150,7 @@ impl View {
             pref64: self.pref64.clone(),
             translator: self.translator.as_ref().and_then(TranslatorView::status),
             dns64: self.dns64.as_ref().map(Dns64View::status),
+            session_logs: self.session_logs.iter().map(|stats| session_log(stats)).collect(),
         }
     }
 }
@@ -215,6 +220,15 @@ impl Dns64View {
             upstreams: self.upstreams.iter().map(ToString::to_string).collect(),
             counters: counters.unwrap_or_default(),
         }
+    }
+}
+
+fn session_log(stats: &SinkStats) -> SessionLogStatus {
+    SessionLogStatus {
+        to: stats.target.clone(),
+        delivered: stats.delivered(),
+        lost: stats.lost(),
+        failing: stats.is_failing(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a busy gateway says of itself, for tests of those who show it.
 
-use super::api::{ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, Status, Traffic, TranslatorStatus};
+use super::api::{
+    ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, SessionLogStatus, Status, Traffic, TranslatorStatus,
+};
 
 /// A status in which nothing is empty.
 pub(crate) fn busy() -> Status {
@@ -56,5 +58,11 @@ pub(crate) fn busy() -> Status {
             upstreams: vec!["192.0.2.53:53".parse().unwrap()],
             counters: [("queries_udp".to_owned(), 4321), ("answers_synthesised".to_owned(), 2000)].into(),
         }),
+        session_logs: vec![SessionLogStatus {
+            to: "/var/log/nat64/sessions.json".to_owned(),
+            delivered: 51_200,
+            lost: 3,
+            failing: true,
+        }],
     }
 }

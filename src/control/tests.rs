@@ -43,7 +43,7 @@ fn dns_only() -> Arc<View> {
         stats: Arc::default(),
     };
     let pref64 = vec!["64:ff9b::/96".to_owned()];
-    Arc::new(View { started: Instant::now(), pref64, translator: None, dns64: Some(dns64) })
+    Arc::new(View { started: Instant::now(), pref64, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
 }
 
 /// What a client reads.

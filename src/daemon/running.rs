@@ -13,6 +13,7 @@ use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
 use crate::metrics;
 use crate::net::Network;
+use crate::session_log::SessionLog;
 
 /// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub(super) struct Running {
     pub(super) view: Arc<View>,
     /// What runs on the async runtime.
     pub(super) tasks: Tasks,
+    /// The logs of sessions.
+    pub(super) session_log: Option<SessionLog>,
 }
 
 /// What runs on the async runtime.
@@ -70,6 +73,10 @@ impl Running {
         if let Some(dataplane) = self.view.translator.as_ref().and_then(TranslatorView::take_dataplane) {
             // Waits for threads, which the runtime must not.
             let _ = tokio::task::spawn_blocking(|| dataplane.stop()).await;
+        }
+        if let Some(log) = self.session_log {
+            // After the threads whose events it takes; it waits, too.
+            let _ = tokio::task::spawn_blocking(|| drop(log)).await;
         }
         if let Some(network) = &self.network {
             network.take_back().await;

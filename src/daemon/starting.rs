@@ -20,6 +20,7 @@ use crate::control::ControlSocket;
 use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::metrics;
 use crate::net::{self, Host, Links, Network, Sources};
+use crate::session_log::SessionLog;
 
 /// Starts both halves as configured.
 ///
@@ -54,16 +55,20 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         }
         None => (None, None),
     };
-    let (translator_view, mtus) = started.unzip();
+    let (translator_view, mtus, session_log) = match started {
+        Some(Started { view, mtus, log }) => (Some(view), Some(mtus), Some(log)),
+        None => (None, None, None),
+    };
     let view = Arc::new(View {
         started: Instant::now(),
         pref64: prefixes(settings),
         translator: translator_view,
         dns64: dns64_view,
+        session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default(),
     });
     let listener = socket.take_listener().context("the control socket was taken")?;
     let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, links.flatten(), mtus, failures);
-    Ok(Running { socket, network, view, tasks })
+    Ok(Running { socket, network, view, tasks, session_log })
 }
 
 fn prefixes(settings: &Settings) -> Vec<String> {
@@ -107,13 +112,20 @@ async fn bind_metrics(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
     }
 }
 
+/// A translator with all its threads.
+struct Started {
+    view: TranslatorView,
+    mtus: Mtus,
+    log: SessionLog,
+}
+
 /// Opens the device, sets the network up, and starts the threads.
 async fn start_translator(
     settings: &Settings,
     policy: &Policy,
     host: Host,
     failures: &mpsc::Sender<Failure>,
-) -> anyhow::Result<(Network, (TranslatorView, Mtus))> {
+) -> anyhow::Result<(Network, Started)> {
     let config = DeviceConfig {
         name: settings.device.name.clone(),
         queues: settings.queues(),
@@ -141,7 +153,7 @@ async fn start_threads(
     network: &Network,
     device: Device,
     failures: &mpsc::Sender<Failure>,
-) -> anyhow::Result<(TranslatorView, Mtus)> {
+) -> anyhow::Result<Started> {
     let found = if settings.find_source4 || settings.find_source6 {
         network.sources(&settings.device.name, device.info().index).await?
     } else {
@@ -165,8 +177,10 @@ async fn start_threads(
         let _ = failures.try_send(Failure::Worker(failure));
     });
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
+    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, policy.prefixes.clone())
+        .context("cannot start the threads for logs of sessions")?;
     let dataplane = RwLock::new(Some(dataplane));
-    Ok((TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane }, mtus))
+    Ok(Started { view: TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane }, mtus, log })
 }
 
 /// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::control::api::{ByProtocol, Status, Traffic, TranslatorStatus};
+use crate::control::api::{ByProtocol, SessionLogStatus, Status, Traffic, TranslatorStatus};
 
 /// Counters of the DNS64 server that go down, too.
 const DNS64_GAUGES: [&str; 2] = ["cache_entries", "cache_bytes"];
@@ -43,6 +43,7 @@ impl Collector for Seen {
             page.state(translator)?;
             page.workers(&self.workers)?;
         }
+        page.session_logs(&self.status.session_logs)?;
         if let Some(dns64) = &self.status.dns64 {
             for (name, value) in &dns64.counters {
                 page.dns64(name, *value)?;
@@ -116,6 +117,25 @@ impl Page<'_> {
             self.counters(name, help, samples)?;
         }
         Ok(())
+    }
+
+    fn session_logs(&mut self, logs: &[SessionLogStatus]) -> fmt::Result {
+        if logs.is_empty() {
+            return Ok(());
+        }
+        let samples =
+            |value: fn(&SessionLogStatus) -> u64| logs.iter().map(move |log| ([("to", log.to.clone())], value(log)));
+        self.counters(
+            "session_log_records",
+            "Records handed to the file or to the network",
+            samples(|log| log.delivered),
+        )?;
+        self.counters(
+            "session_log_lost",
+            "Records that found no room while it could not be written",
+            samples(|log| log.lost),
+        )?;
+        self.gauges("session_log_failing", "Whether it cannot be written now", samples(|log| log.failing.into()))
     }
 
     fn dns64(&mut self, name: &str, value: u64) -> fmt::Result {

@@ -67,7 +67,8 @@ fn the_reference_describes_every_family_and_no_other() {
 
 #[tokio::test]
 async fn a_scraper_is_told_the_format_and_probes_are_answered() {
-    let view = View { started: Instant::now(), pref64: Vec::new(), translator: None, dns64: None };
+    let view =
+        View { started: Instant::now(), pref64: Vec::new(), translator: None, dns64: None, session_logs: Vec::new() };
     let view = State(Arc::new(view));
 
     let metrics = metrics(view.clone()).await;

@@ -19,8 +19,12 @@ pub struct Event {
     pub internal: (Ipv6Addr, u16),
     /// The pool address and port.
     pub external: (Ipv4Addr, u16),
-    /// The other end, for session events.
+    /// The other end, for session events and refusals.
     pub remote: Option<(Ipv4Addr, u16)>,
+    /// Which of [`Policy::prefixes`](crate::Policy::prefixes) the other end is seen under inside, for session events.
+    pub prefix: u8,
+    /// When the session or mapping was made, to a tenth of a second; for other events when they happened.
+    pub began: Timestamp,
 }
 
 /// Kinds of events.

@@ -63,7 +63,7 @@ impl Shard {
         }
         let ended =
             EventKind::SessionEnded { reason, outbound: session.outbound.total(), inbound: session.inbound.total() };
-        self.report(context, session.mapping, ended, Some((session.remote, session.remote_port)));
+        self.report(context, session.mapping, ended, Some(&session));
         let mapping = &mut self.mappings[session.mapping];
         mapping.sessions -= 1;
         let (protocol, subscriber) = (mapping.protocol, mapping.subscriber);
@@ -171,5 +171,7 @@ pub(super) fn report_block(
         internal: (subscriber.into(), 0),
         external: (context.pool.address(block.address), first_port),
         remote: None,
+        prefix: 0,
+        began: context.now,
     });
 }

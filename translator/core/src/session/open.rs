@@ -239,6 +239,8 @@ impl Shard {
             internal: (packet.source, packet.source_port),
             external: (Ipv4Addr::UNSPECIFIED, 0),
             remote: Some((packet.remote, packet.remote_port)),
+            prefix: packet.prefix,
+            began: context.now,
         });
         reason
     }
@@ -318,7 +320,7 @@ impl Shard {
     }
 
     fn insert_session(&mut self, context: &mut Context<'_>, session: Session) -> u32 {
-        let Session { mapping, remote, remote_port, .. } = session;
+        let Session { mapping, remote, .. } = session;
         let index = self.sessions.insert(session);
         let Self { by_remote, sessions, keys, .. } = self;
         let hash_of = |session: &Session| keys.remote(session.mapping, session.remote, session.remote_port);
@@ -332,7 +334,7 @@ impl Shard {
             *self.peers.entry((mapping, remote)).or_default() += 1;
         }
         context.totals.session_added(protocol);
-        self.report(context, mapping, EventKind::SessionCreated, Some((remote, remote_port)));
+        self.report(context, mapping, EventKind::SessionCreated, Some(&self.sessions[index]));
         index
     }
 }

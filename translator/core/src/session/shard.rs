@@ -426,13 +426,7 @@ impl Shard {
         self.wheel.insert(&mut self.sessions, index);
     }
 
-    pub(super) fn report(
-        &self,
-        context: &mut Context<'_>,
-        mapping: u32,
-        kind: EventKind,
-        remote: Option<(Ipv4Addr, u16)>,
-    ) {
+    pub(super) fn report(&self, context: &mut Context<'_>, mapping: u32, kind: EventKind, session: Option<&Session>) {
         let mapping = &self.mappings[mapping];
         context.events.push(Event {
             at: context.now,
@@ -440,7 +434,9 @@ impl Shard {
             protocol: mapping.protocol,
             internal: (mapping.internal, mapping.internal_port),
             external: (context.pool.address(mapping.external.address), mapping.external.port),
-            remote,
+            remote: session.map(|session| (session.remote, session.remote_port)),
+            prefix: session.map_or(0, |session| session.prefix),
+            began: session.map_or(mapping.created, |session| session.created).start(),
         });
     }
 }

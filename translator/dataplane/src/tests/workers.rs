@@ -293,6 +293,8 @@ fn events_reach_the_owner_in_order_and_what_does_not_fit_is_counted() {
                 internal: (std::net::Ipv6Addr::LOCALHOST, port),
                 external: (std::net::Ipv4Addr::LOCALHOST, port),
                 remote: None,
+                prefix: 0,
+                began: Timestamp::ZERO,
             });
         }
         Verdict::Dropped(DropReason::NotIp)

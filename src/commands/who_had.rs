@@ -1,0 +1,185 @@
+//! `nat64 who-had`: whose a pool address and port was, from a log of sessions.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv6Addr, SocketAddrV4};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::print;
+use crate::cli::WhoHadArgs;
+use crate::control::api::Endpoint;
+use crate::session_log::Line;
+
+/// Somebody who had the address and port for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Holder {
+    /// `tcp`, `udp` or `icmp`; none for a block, which is of all.
+    protocol: Option<String>,
+    /// The host inside; for a block, the subscriber's prefix with port 0.
+    internal: Endpoint<Ipv6Addr>,
+    /// From when on (RFC 3339).
+    from: String,
+    /// Until when; none where the log does not say.
+    until: Option<String>,
+    /// What the log has: `session`, `mapping` or `block`.
+    by: &'static str,
+}
+
+/// Looks it up.
+pub(super) fn who_had(args: &WhoHadArgs) -> anyhow::Result<()> {
+    let at = args.at.as_deref().map(moment).transpose()?.unwrap_or_else(OffsetDateTime::now_utc);
+    let mut found =
+        Search { wanted: args.external, protocol: args.protocol.as_deref(), at, open: Vec::new(), closed: Vec::new() };
+    for path in &args.log {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for line in BufReader::new(file).lines() {
+            let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+            // A line that the end of a disk has cut off is no reason to miss the others.
+            if let Ok(line) = serde_json::from_str::<Line>(&line) {
+                found.take(&line);
+            }
+        }
+    }
+    let holders = found.holders();
+    if holders.is_empty() {
+        bail!("nobody had {} at {}, as far as the log says", args.external, at.format(&Rfc3339)?);
+    }
+    let mut text = String::new();
+    for holder in &holders {
+        text.push_str(&if args.json { format!("{}\n", serde_json::to_string(holder)?) } else { row(holder) });
+    }
+    print(&if args.json { text } else { format!("{}{text}", heading()) })
+}
+
+fn moment(text: &str) -> anyhow::Result<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .with_context(|| format!("`{text}` is no time; write it as 2026-11-22T10:00:00Z"))
+}
+
+fn heading() -> String {
+    format!("{:<5} {:<40} {:<24} {:<24} BY\n", "PROTO", "INTERNAL", "FROM", "UNTIL")
+}
+
+fn row(holder: &Holder) -> String {
+    let until = holder.until.as_deref().unwrap_or("not in the log");
+    let protocol = holder.protocol.as_deref().unwrap_or("all");
+    format!("{protocol:<5} {:<40} {:<24} {until:<24} {}\n", holder.internal.to_string(), holder.from, holder.by)
+}
+
+/// The log, read from its beginning on.
+struct Search<'a> {
+    wanted: SocketAddrV4,
+    protocol: Option<&'a str>,
+    at: OffsetDateTime,
+    open: Vec<Holder>,
+    closed: Vec<Holder>,
+}
+
+impl Search<'_> {
+    fn take(&mut self, line: &Line) {
+        let Some((by, is_end)) = meaning(&line.event) else { return };
+        let Some(external) = line.external.filter(|external| external.address == *self.wanted.ip()) else { return };
+        let ports = external.port..=line.last_port.unwrap_or(external.port);
+        let other_protocol = self.protocol.zip(line.protocol.as_deref()).is_some_and(|(wanted, has)| wanted != has);
+        if !ports.contains(&self.wanted.port()) || other_protocol {
+            return;
+        }
+        let same =
+            |holder: &Holder| holder.by == by && holder.internal == line.internal && holder.protocol == line.protocol;
+        let begun = self.open.iter().position(same).filter(|_| is_end).map(|place| self.open.swap_remove(place).from);
+        let from = line.began.clone().or(begun).unwrap_or_else(|| line.time.clone());
+        let holder = Holder {
+            protocol: line.protocol.clone(),
+            internal: line.internal,
+            from,
+            until: is_end.then(|| line.time.clone()),
+            by,
+        };
+        if is_end { self.closed.push(holder) } else { self.open.push(holder) }
+    }
+
+    /// Who had it at the moment in question.
+    fn holders(self) -> Vec<Holder> {
+        let at = self.at;
+        let covers = |holder: &Holder| {
+            let from = OffsetDateTime::parse(&holder.from, &Rfc3339).is_ok_and(|from| from <= at);
+            let until = holder
+                .until
+                .as_ref()
+                .is_none_or(|until| OffsetDateTime::parse(until, &Rfc3339).is_ok_and(|until| at <= until));
+            from && until
+        };
+        self.closed.into_iter().chain(self.open).filter(covers).collect()
+    }
+}
+
+/// What an event tells of, and whether of its end.
+fn meaning(event: &str) -> Option<(&'static str, bool)> {
+    Some(match event {
+        "session-created" => ("session", false),
+        "session-ended" => ("session", true),
+        "mapping-created" => ("mapping", false),
+        "mapping-removed" => ("mapping", true),
+        "block-allocated" => ("block", false),
+        "block-released" => ("block", true),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holders(lines: &[&str], external: &str, at: &str, protocol: Option<&str>) -> Vec<Holder> {
+        let (wanted, at) = (external.parse().unwrap(), moment(at).unwrap());
+        let mut search = Search { wanted, protocol, at, open: Vec::new(), closed: Vec::new() };
+        lines.iter().for_each(|line| search.take(&serde_json::from_str(line).unwrap()));
+        search.holders()
+    }
+
+    const LOG: [&str; 4] = [
+        r#"{"time":"2026-11-22T10:00:00Z","event":"mapping-created","protocol":"tcp","internal":{"address":"2001:db8::1","port":5},"external":{"address":"192.0.2.1","port":40123}}"#,
+        r#"{"time":"2026-11-22T10:05:00Z","event":"mapping-removed","protocol":"tcp","internal":{"address":"2001:db8::1","port":5},"external":{"address":"192.0.2.1","port":40123},"began":"2026-11-22T10:00:00Z"}"#,
+        r#"{"time":"2026-11-22T10:10:00Z","event":"mapping-created","protocol":"tcp","internal":{"address":"2001:db8::2","port":6},"external":{"address":"192.0.2.1","port":40123}}"#,
+        r#"{"time":"2026-11-22T10:11:00Z","event":"block-allocated","internal":{"address":"2001:db8::3","port":0},"external":{"address":"192.0.2.1","port":1024},"last_port":1535}"#,
+    ];
+
+    #[test]
+    fn whoever_had_the_port_at_that_time_is_found() {
+        let first = holders(&LOG, "192.0.2.1:40123", "2026-11-22T10:03:00Z", None);
+        let between = holders(&LOG, "192.0.2.1:40123", "2026-11-22T10:07:00Z", None);
+        let second = holders(&LOG, "192.0.2.1:40123", "2026-11-22T12:00:00Z", None);
+
+        assert_eq!((first.len(), first[0].internal.to_string()), (1, "[2001:db8::1]:5".to_owned()));
+        assert_eq!(between, []);
+        assert_eq!((second.len(), second[0].internal.to_string()), (1, "[2001:db8::2]:6".to_owned()));
+        assert_eq!(second[0].until, None);
+    }
+
+    #[test]
+    fn another_port_address_or_protocol_is_somebody_elses() {
+        let at = "2026-11-22T10:03:00Z";
+
+        assert_eq!(holders(&LOG, "192.0.2.1:40124", at, None), []);
+        assert_eq!(holders(&LOG, "192.0.2.2:40123", at, None), []);
+        assert_eq!(holders(&LOG, "192.0.2.1:40123", at, Some("udp")), []);
+    }
+
+    #[test]
+    fn a_block_covers_all_of_its_ports_and_every_protocol() {
+        let found = holders(&LOG, "192.0.2.1:1200", "2026-11-22T11:00:00Z", Some("udp"));
+
+        assert_eq!((found.len(), found[0].by), (1, "block"));
+    }
+
+    #[test]
+    fn a_session_whose_beginning_is_in_an_older_log_says_itself_when_it_began() {
+        let line = r#"{"time":"2026-11-22T10:05:00Z","event":"session-ended","protocol":"udp","internal":{"address":"2001:db8::1","port":5},"external":{"address":"192.0.2.1","port":7},"began":"2026-11-22T09:00:00Z","reason":"timeout"}"#;
+
+        assert_eq!(holders(&[line], "192.0.2.1:7", "2026-11-22T09:30:00Z", None).len(), 1);
+    }
+}
