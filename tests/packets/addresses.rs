@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::bench::{POOL, embed};
+use crate::bench::{ASTRAY4, ASTRAY6, POOL, embed};
 use crate::case::{PORT, SERVICE, SYN};
 use crate::groups::{GUARDED, PREFIXES, STANDARD};
 use crate::rows::rows;
@@ -217,4 +217,21 @@ fn a_prefix_of_one_s_own_carries_private_addresses() {
     let Some(mut case) = STANDARD.case() else { return };
     let to = (case.six(case.host4(10, 0)), SERVICE);
     assert_eq!(case.pass6(&V6::udp((case.client(), PORT), to, b"x")).destination(), case.host4(10, 0));
+}
+
+#[test]
+fn a_destination_under_no_prefix_is_refused() {
+    // RFC 6146 §3.5: only what is under the prefix is processed. The bench routes this to the device.
+    let Some(mut case) = STANDARD.case() else { return };
+    let sent = V6::udp((case.client(), PORT), (ASTRAY6, SERVICE), b"x");
+    let (error, message) = case.refused6(&sent, "not-our-prefix");
+    assert_eq!((error.destination(), message.kind, message.code), (case.client(), 1, 1));
+    assert_eq!(case.mappings().len(), 0);
+}
+
+#[test]
+fn a_destination_outside_the_pool_is_dropped_silently() {
+    let Some(mut case) = STANDARD.case() else { return };
+    let port = case.open_udp();
+    case.silent(&V4::udp((case.server(), SERVICE), (ASTRAY4, port), b"x"), "not-our-pool");
 }

@@ -10,6 +10,9 @@ use crate::wire::{V4, V6};
 
 /// The pool address of all tests that need no other.
 pub(crate) const POOL: Ipv4Addr = crate::support::POOL;
+/// Destinations that are routed to the device and not the translator's.
+pub(crate) const ASTRAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xbad, 0, 0, 0, 0, 0, 1);
+pub(crate) const ASTRAY4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
 /// Larger than what most cases need, so that no link but that of a case refuses a packet.
 const MTU: u32 = 9000;
 
@@ -98,6 +101,8 @@ impl Bench {
         silence_hosts(lab);
         route_everything(lab);
         let nat64 = lab.nat64(&group.configuration());
+        lab.gateway.ip(&format!("-6 route add {ASTRAY6} dev nat64"));
+        lab.gateway.ip(&format!("route add {ASTRAY4} dev nat64"));
         Self { lab, nat64, marker6: group.six(MARKER4), marks: 0 }
     }
 
@@ -182,7 +187,7 @@ fn route_everything(lab: &Lab) {
         gateway.sysctl(&format!("net/ipv4/conf/{interface}/accept_source_route"), "1");
     }
     // The kernel looks for routers and listeners on every device, ours too, and the translator counts what it drops.
-    gateway.check("nft add table inet quiet");
-    gateway.check("nft add chain inet quiet output { type filter hook output priority 0 ; }");
-    gateway.check("nft add rule inet quiet output oifname nat64 ip6 daddr ff00::/8 drop");
+    let chain = "add chain inet quiet output { type filter hook output priority 0 ; }";
+    let rule = "add rule inet quiet output oifname nat64 ip6 daddr ff00::/8 drop";
+    gateway.check(&format!("nft add table inet quiet ; {chain} ; {rule}"));
 }

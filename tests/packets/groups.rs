@@ -38,6 +38,43 @@ pub(crate) static OTHERWISE: Group = Group::new(
     "#,
 );
 
+/// What the groups before leave out.
+pub(crate) static STRICT: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    filtering = "address-dependent"
+    [translator.header]
+    copy-traffic-class = false
+    tos = 0x28
+    udp-zero-checksum = "forward"
+    [translator.icmp-errors]
+    rate = 1000000
+    "#,
+);
+
+/// A device without offload.
+pub(crate) static PLAIN: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    [device]
+    offload = false
+    "#,
+);
+
+/// A time of its own for everything.
+pub(crate) static LIFETIMES: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    [translator.timers]
+    tcp-opening = 1000
+    tcp-closing = 2000
+    tcp-transitory = 3000
+    tcp-established = 4000
+    udp = 5000
+    icmp = 6000
+    "#,
+);
+
 /// No errors at all, and nothing from outside keeps a session alive.
 pub(crate) static UNTOLD: Group = Group::new(
     "64:ff9b:1::/96",

@@ -4,7 +4,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
-use super::namespace::{self, Namespace};
+use super::namespace::Namespace;
 use super::{leftovers, obstacle};
 
 /// Everything a lab makes has a name of this, the process id and a number.
@@ -142,10 +142,11 @@ impl Lab {
 
     fn turn_offload_off(&self) {
         for namespace in [&self.client, &self.gateway, &self.server].into_iter().chain(&self.routers) {
-            for interface in ["eth0", "lan", "wan", "west", "east"] {
-                if namespace.run(&format!("ip link show {interface}"), namespace::BRIEF).status.success() {
-                    namespace.check(&format!("ethtool -K {interface} tx off gso off tso off gro off"));
-                }
+            // Lines like `2: eth0@if3: <BROADCAST,…`.
+            let cables = namespace.ip("-o link show type veth");
+            let names = cables.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next());
+            for interface in names {
+                namespace.check(&format!("ethtool -K {interface} tx off gso off tso off gro off"));
             }
         }
     }

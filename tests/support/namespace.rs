@@ -11,7 +11,7 @@ use super::process::Outcome;
 use super::wait::{eventually, holds_within};
 
 const NETNS_DIR: &str = "/run/netns";
-pub(super) const BRIEF: Duration = Duration::from_secs(10);
+const BRIEF: Duration = Duration::from_secs(10);
 
 /// A network namespace of our own; it and every process in it go when this is dropped.
 #[derive(Debug)]
