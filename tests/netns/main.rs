@@ -15,4 +15,5 @@ mod path_mtu;
 mod reach;
 mod refusal;
 mod servers;
+mod session_log;
 mod transfer;

@@ -1,0 +1,128 @@
+//! Logs of sessions, read by the programs that collectors are made of.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{CLIENT, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, under_pref64};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn lab() -> Option<Lab> {
+    Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() })
+}
+
+/// A translator whose mappings end soon, with a log of this kind.
+fn logging(to: &str, more: &str) -> String {
+    let timers = "[translator.timers]\nicmp = 1\nport-quarantine = 0\n";
+    format!("{}{timers}[[log.sessions]]\nto = \"{to}\"\n{more}\n", Lab::translator())
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn a_json_log_says_who_had_a_port_and_nothing_of_whom_it_talked_to() {
+    let Some(lab) = lab() else { return };
+    let log = lab.directory().join("sessions.json");
+    let nat64 = lab.nat64(&logging(&log.display().to_string(), "record = [\"sessions\", \"mappings\"]"));
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    eventually("the end of the mapping in the log", SOON, || lines(&log).len() == 4);
+
+    let lines = lines(&log);
+    let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["mapping-created", "session-created", "session-ended", "mapping-removed"]);
+    for line in &lines {
+        assert_eq!((&line["internal"]["address"], &line["protocol"]), (&CLIENT.to_string().into(), &"icmp".into()));
+        assert_eq!(line["external"]["address"], POOL.to_string());
+        assert_eq!((line.get("remote"), line.get("remote6")), (None, None), "{line}");
+    }
+    assert_eq!(lines[2]["outbound"]["packets"], 1);
+    who_had(&lab, &log, &lines[2]);
+    nat64.stop();
+}
+
+/// Asks `nat64 who-had` for the moment at which a session ended.
+fn who_had(lab: &Lab, log: &Path, ended: &Value) {
+    let port = &ended["external"]["port"];
+    let command = |at: &str| {
+        let mut command = lab.gateway.command(env!("CARGO_BIN_EXE_nat64"));
+        command.args(["who-had", &format!("{POOL}:{port}"), "--json", "--at", at, "--log"]).arg(log);
+        Outcome::of(command, SOON)
+    };
+    let answer = command(ended["time"].as_str().expect("a time")).succeeded();
+    assert!(answer.contains(&CLIENT.to_string()), "{answer}");
+    let nobody = command("2001-01-01T00:00:00Z").failed();
+    assert!(nobody.stderr.contains("nobody had"), "{nobody}");
+}
+
+#[test]
+fn the_daemon_writes_what_it_knows_before_it_ends() {
+    let Some(lab) = lab() else { return };
+    let log = lab.directory().join("sessions.json");
+    let nat64 = lab.nat64(&logging(&log.display().to_string(), "destinations = true"));
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    nat64.stop();
+
+    let lines = lines(&log);
+    assert_eq!(lines[0]["event"], "session-created");
+    assert_eq!(lines[0]["remote"]["address"], SERVER.to_string());
+    assert_eq!(lines[0]["remote6"], under_pref64(SERVER).to_string());
+}
+
+#[test]
+fn a_collector_that_is_away_costs_no_packet_and_gets_what_waited() {
+    let Some(lab) = lab() else { return };
+    let nat64 = lab.nat64(&logging("tcp://127.0.0.1:6514", "format = \"syslog\"\nrecord = [\"mappings\"]"));
+    lab.client.check(&format!("ping -c 5 -i 0.2 -W 2 {}", under_pref64(SERVER)));
+    eventually("the log to be failing", SOON, || nat64.ask_json("status")["session_logs"][0]["failing"] == true);
+
+    let collector = lab.gateway.enter(|| TcpListener::bind("127.0.0.1:6514")).expect("the port is free");
+    let (mut stream, _) = collector.accept().expect("the daemon connects again");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+    let mut received = String::new();
+    while !received.contains("mapping-removed") {
+        let mut buffer = [0; 4096];
+        let len = stream.read(&mut buffer).expect("what waited comes");
+        assert_ne!(len, 0, "the daemon hung up after {received}");
+        received.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+    assert!(received.contains("mapping-created [nat64@32473 protocol=\"icmp\""), "{received}");
+    assert_eq!(nat64.ask_json("status")["session_logs"][0]["lost"], 0);
+    nat64.stop();
+}
+
+#[test]
+fn ipfix_is_understood_by_nfdump() {
+    let Some(lab) = lab() else { return };
+    let flows = lab.directory().join("flows");
+    fs::create_dir_all(&flows).expect("the lab directory is writable");
+    let mut nfcapd = lab.gateway.command("nfcapd");
+    nfcapd.args(["-b", "127.0.0.1", "-p", "4739", "-w"]).arg(&flows);
+    let mut collector = Running::start(nfcapd, &lab.directory().join("nfcapd.log"));
+    eventually("the collector's socket", SOON, || {
+        lab.gateway.check("ss -Hlun").lines().any(|line| line.contains("127.0.0.1:4739"))
+    });
+    let more = "format = \"ipfix\"\nrecord = [\"sessions\"]\ndestinations = true";
+    let nat64 = lab.nat64(&logging("udp://127.0.0.1:4739", more));
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    eventually("the end of the session", SOON, || nat64.ask_json("status")["session_logs"][0]["delivered"] == 2);
+    nat64.stop();
+    collector.signal(rustix::process::Signal::TERM);
+    collector.wait(SOON);
+
+    let mut nfdump = lab.gateway.command("nfdump");
+    nfdump.args(["-R"]).arg(&flows).args(["-o", "json"]);
+    let text = Outcome::of(nfdump, SOON).succeeded();
+    let records: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let first = &records[0];
+    assert_eq!(first["src6_addr"], CLIENT.to_string(), "{text}");
+    assert_eq!(first["src4_xlt_ip"], POOL.to_string(), "{text}");
+    assert_eq!(first["dst4_xlt_ip"], SERVER.to_string(), "{text}");
+}
