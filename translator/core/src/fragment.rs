@@ -6,6 +6,7 @@
 //! (RFC 5722).
 
 mod admission;
+mod datagram;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use self::datagram::{Datagram, MOST_PIECES, Order, Piece, assemble};
 use crate::memory::ALLOCATION;
-use crate::packet::{HEADROOM, Upper};
+use crate::packet::HEADROOM;
 use crate::policy::Limits;
 use crate::session::subscriber_prefix;
 use crate::session::table::{self, shrink_map};
@@ -26,37 +28,10 @@ use crate::verdict::DropReason;
 pub(crate) use admission::{Admission, Arrival, Held, Key, Rejection};
 pub(crate) use whole::allow_fragmentation;
 
-/// Fragments of one datagram at the most; more than a datagram of 64 KB has in pieces of 512 bytes.
-const MOST_PIECES: usize = 128;
 /// One subscriber, or one IPv4 source, may hold this part of the limits.
 const SHARE_OF_A_SOURCE: u32 = 4;
-/// The longest datagram.
-const LONGEST: usize = 65_535;
-
-#[derive(Debug)]
-struct Datagram {
-    /// When it is forgotten if it is not complete before, and a number that no other has.
-    deadline: (Timestamp, u64),
-    /// What the first fragment carried, once it has come.
-    upper: Option<Upper>,
-    /// Held until complete.
-    whole: bool,
-    /// An overlap was seen, or a bound: whatever still comes is dropped.
-    condemned: Option<DropReason>,
-    /// Ranges of data seen, as they came: start, end.
-    seen: Vec<(u32, u32)>,
-    /// Length of all data, once the last fragment has come.
-    length: Option<u32>,
-    pieces: Vec<Piece>,
-}
-
-#[derive(Debug)]
-struct Piece {
-    offset: u32,
-    header_len: usize,
-    held: Held,
-}
-
+/// This part of what may be held is for datagrams whose first fragment came first.
+const SHARE_OF_ORDER: u32 = 4;
 /// Datagrams of which fragments have been seen lately.
 #[derive(Debug)]
 pub(crate) struct Fragments {
@@ -68,13 +43,16 @@ struct Inner {
     /// Bits of an IPv6 source that name the subscriber.
     subscriber_length: u8,
     datagrams: HashMap<Key, Datagram, foldhash::quality::RandomState>,
-    deadlines: BTreeMap<(Timestamp, u64), Key>,
+    /// By [`Order`].
+    deadlines: [BTreeMap<(Timestamp, u64), Key>; 2],
     /// How many datagrams there have been.
     serial: u64,
-    /// Datagrams and held fragments by subscriber, or by IPv4 source.
+    /// Held fragments, and datagrams that wait for their first, by subscriber or by IPv4 source.
     by_source: HashMap<IpAddr, u32, foldhash::quality::RandomState>,
     held: u32,
     held_bytes: u32,
+    /// Held fragments that went with their datagrams and have not been told of.
+    lost: usize,
 }
 
 impl Fragments {
@@ -93,12 +71,15 @@ impl Fragments {
         self.lock().admit(arrival, now + lifetime, limits)
     }
 
-    /// Forgets up to `budget` datagrams whose time has passed. Returns how many held fragments were lost with them.
+    /// Forgets up to `budget` datagrams whose time has passed. Returns how many held fragments were lost with them, and with
+    /// those that had to make room.
     pub(crate) fn expire(&self, now: Timestamp, budget: usize) -> usize {
         let mut inner = self.lock();
-        let mut lost = 0;
+        let mut lost = std::mem::take(&mut inner.lost);
         for _ in 0..budget {
-            match inner.deadlines.first_key_value() {
+            let due =
+                inner.deadlines.iter().filter_map(BTreeMap::first_key_value).min_by_key(|(deadline, _)| **deadline);
+            match due {
                 Some((&(deadline, _), &key)) if deadline <= now => lost += inner.forget(&key),
                 _ => break,
             }
@@ -113,9 +94,9 @@ impl Fragments {
         let lists = MOST_PIECES * 3 * size_of::<(u32, u32)>() + 4 * size_of::<Piece>() + 2 * ALLOCATION;
         let deadline = 2 * size_of::<((Timestamp, u64), Key)>();
         let piece = HEADROOM + 3 * size_of::<Piece>() + ALLOCATION;
-        table::bytes::<(Key, Datagram)>(fragments, 1)
+        table::bytes::<(Key, Datagram)>(2 * fragments, 1)
             + table::bytes::<(IpAddr, u32)>(2 * fragments, 1)
-            + fragments * (lists + deadline + piece) as u64
+            + fragments * (2 * (lists + deadline) + piece) as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -127,9 +108,11 @@ impl Inner {
     fn admit(&mut self, arrival: &Arrival<'_>, deadline: Timestamp, limits: &Limits) -> Result<Admission, Rejection> {
         let key = arrival.key;
         if !self.datagrams.contains_key(&key) {
-            self.open(key, deadline, limits)?;
+            let order = if arrival.upper.is_some() { Order::InOrder } else { Order::Early };
+            self.open(key, order, deadline, limits)?;
         }
-        let room = self.room_for(arrival, limits);
+        let order = self.datagrams.get(&key).map_or(Order::Early, |datagram| datagram.order);
+        let room = self.room_for(arrival, order, limits);
         let Some(datagram) = self.datagrams.get_mut(&key) else { return Err(DropReason::FragmentLimit.into()) };
         if let Err(reason) = datagram.note(arrival) {
             let lost = if datagram.condemned.is_some() { self.release_pieces(&key).len() } else { 0 };
@@ -167,29 +150,39 @@ impl Inner {
     }
 
     /// Makes room for a datagram that was not seen before.
-    fn open(&mut self, key: Key, deadline: Timestamp, limits: &Limits) -> Result<(), DropReason> {
-        let holder = self.holder(key.source);
-        let of_source = self.by_source.entry(holder).or_default();
-        if self.datagrams.len() >= limits.fragments as usize || *of_source >= share(limits.fragments) {
-            if *of_source == 0 {
-                self.by_source.remove(&holder);
+    fn open(&mut self, key: Key, order: Order, deadline: Timestamp, limits: &Limits) -> Result<(), DropReason> {
+        let is_full = self.deadlines[order as usize].len() >= limits.fragments as usize;
+        match order {
+            Order::Early => {
+                if is_full || self.held_by(key.source) >= share(limits.fragments) {
+                    return Err(DropReason::FragmentLimit);
+                }
+                *self.by_source.entry(self.holder(key.source)).or_default() += 1;
             }
-            return Err(DropReason::FragmentLimit);
+            // The oldest goes: the rest of a datagram follows its first fragment at once, or not at all.
+            Order::InOrder if is_full => {
+                let oldest = self.deadlines[order as usize].first_key_value().map(|(_, key)| *key);
+                self.lost += self.forget(&oldest.ok_or(DropReason::FragmentLimit)?);
+            }
+            Order::InOrder => {}
         }
-        *of_source += 1;
         self.serial += 1;
         let deadline = (deadline, self.serial);
-        self.datagrams.insert(key, Datagram::new(deadline));
-        self.deadlines.insert(deadline, key);
+        self.datagrams.insert(key, Datagram::new(order, deadline));
+        self.deadlines[order as usize].insert(deadline, key);
         Ok(())
     }
 
-    fn room_for(&self, arrival: &Arrival<'_>, limits: &Limits) -> bool {
-        let of_source = self.by_source.get(&self.holder(arrival.key.source)).copied().unwrap_or(0);
+    fn room_for(&self, arrival: &Arrival<'_>, order: Order, limits: &Limits) -> bool {
+        let part = |limit: u32| if order == Order::Early { limit - limit / SHARE_OF_ORDER } else { limit };
         let bytes = u32::try_from(arrival.packet.len() + HEADROOM).unwrap_or(u32::MAX);
-        self.held < limits.fragments
-            && self.held_bytes.saturating_add(bytes) <= limits.fragment_bytes
-            && of_source < share(limits.fragments)
+        self.held < part(limits.fragments)
+            && self.held_bytes.saturating_add(bytes) <= part(limits.fragment_bytes)
+            && self.held_by(arrival.key.source) < share(limits.fragments)
+    }
+
+    fn held_by(&self, source: IpAddr) -> u32 {
+        self.by_source.get(&self.holder(source)).copied().unwrap_or(0)
     }
 
     fn count_held(&mut self, key: &Key, len: usize) {
@@ -213,8 +206,10 @@ impl Inner {
     fn forget(&mut self, key: &Key) -> usize {
         let pieces = self.release_pieces(key);
         if let Some(datagram) = self.datagrams.remove(key) {
-            self.deadlines.remove(&datagram.deadline);
-            self.uncount(key.source);
+            self.deadlines[datagram.order as usize].remove(&datagram.deadline);
+            if datagram.order == Order::Early {
+                self.uncount(key.source);
+            }
             shrink_map(&mut self.datagrams);
         }
         pieces.len()
@@ -238,87 +233,6 @@ impl Inner {
             }
         }
     }
-}
-
-impl Datagram {
-    const fn new(deadline: (Timestamp, u64)) -> Self {
-        Self {
-            deadline,
-            upper: None,
-            whole: false,
-            condemned: None,
-            seen: Vec::new(),
-            length: None,
-            pieces: Vec::new(),
-        }
-    }
-
-    /// Checks a fragment against those before it.
-    fn note(&mut self, arrival: &Arrival<'_>) -> Result<(), DropReason> {
-        if let Some(reason) = self.condemned {
-            return Err(reason);
-        }
-        let data = u32::try_from(arrival.packet.len() - arrival.header_len).unwrap_or(u32::MAX);
-        let start = u32::from(arrival.place.offset);
-        let end = start.saturating_add(data);
-        if end as usize > LONGEST || (arrival.place.more && !data.is_multiple_of(8)) || data == 0 {
-            return Err(DropReason::Malformed);
-        }
-        if self.seen.contains(&(start, end)) {
-            // The network duplicated it. The first copy is on its way already.
-            return Err(DropReason::FragmentOverlap);
-        }
-        let overlaps = self.seen.iter().any(|&(from, to)| start < to && from < end);
-        let last = !arrival.place.more;
-        let contradicts = self.length.is_some_and(|length| end > length || last)
-            || (last && self.seen.iter().any(|&(_, to)| to > end));
-        if overlaps || contradicts {
-            return Err(self.condemn(DropReason::FragmentOverlap));
-        }
-        if self.seen.len() >= MOST_PIECES {
-            return Err(self.condemn(DropReason::FragmentLimit));
-        }
-        self.seen.push((start, end));
-        if last {
-            self.length = Some(end);
-        }
-        if let Some(upper) = arrival.upper {
-            self.upper = Some(upper);
-            self.whole = arrival.only_whole;
-        }
-        Ok(())
-    }
-
-    const fn condemn(&mut self, reason: DropReason) -> DropReason {
-        self.condemned = Some(reason);
-        reason
-    }
-
-    fn is_complete(&self) -> bool {
-        let covered: u32 = self.seen.iter().map(|(start, end)| end - start).sum();
-        self.length == Some(covered)
-    }
-}
-
-impl Piece {
-    fn of(arrival: &Arrival<'_>) -> Self {
-        let mut storage = vec![0; HEADROOM];
-        storage.extend_from_slice(arrival.packet);
-        let held = Held { storage, len: arrival.packet.len() };
-        Self { offset: arrival.place.offset.into(), header_len: arrival.header_len, held }
-    }
-}
-
-/// One fragment's headers and all the data: lengths and fragment fields are still the first fragment's.
-fn assemble(mut pieces: Vec<Piece>) -> Option<Held> {
-    pieces.sort_unstable_by_key(|piece| piece.offset);
-    let mut pieces = pieces.into_iter();
-    let mut whole = pieces.next()?.held;
-    for piece in pieces {
-        whole.storage.extend_from_slice(&piece.held.storage[HEADROOM + piece.header_len..]);
-    }
-    whole.len = whole.storage.len() - HEADROOM;
-    Some(whole)
 }
 
 const fn share(limit: u32) -> u32 {

@@ -7,7 +7,7 @@ use nat64_core::policy::Timers;
 use nat64_core::{DropReason, Verdict};
 
 use crate::lab::*;
-use crate::wire::{V6, pattern};
+use crate::wire::{Icmp, V6, pattern};
 
 fn host(number: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 3, number, 0, 0, 0, 1)
@@ -101,16 +101,28 @@ fn one_source_cannot_take_what_others_need() {
 
 #[test]
 fn an_attack_by_fragments_hinders_neither_whole_packets_nor_fragments_in_order() {
-    let mut lab = Lab::new();
-    for number in 0..20_000 {
-        lab.send6(&datagram(host(number), u32::from(number))[1]);
-    }
-    lab.pass6(&client_udp(b"whole"));
-    lab.open_udp();
-    // RFC 4787 REQ-14 a: fragments in order are translated as long as their datagrams can be remembered.
-    lab.pass_time(3 * SECOND);
-    for fragment in datagram(CLIENT, 7) {
-        lab.pass6(&fragment);
+    // RFC 4787 REQ-14 a: while it goes on, whether the attackers send first fragments or others, and in whose name.
+    for part in [0, 1] {
+        let mut lab = Lab::new();
+        for number in 0..20_000 {
+            lab.send6(&datagram(host(number), u32::from(number))[part]);
+        }
+        for identification in 0..5000 {
+            lab.send6(&datagram(CLIENT, 0x10_0000 + identification)[part]);
+        }
+        lab.pass6(&client_udp(b"whole"));
+        for identification in 1..1000 {
+            for fragment in datagram(CLIENT, identification) {
+                lab.pass6(&fragment);
+            }
+            for fragment in datagram(OTHER, identification) {
+                lab.pass6(&fragment);
+            }
+        }
+        let echo = V6::icmp(OTHER, six(SERVER), &Icmp::echo(128, 1, 1, &pattern(2000)));
+        let [first, second] = &echo.fragments(&[1000], 9)[..] else { panic!("not two") };
+        lab.send6(first).held();
+        assert_eq!(lab.send6(second).packets.len(), 1, "there is room to put an echo together");
     }
 }
 
