@@ -207,6 +207,7 @@ fn policy(file: &File) -> Policy {
         exclusions: section.exclude.iter().map(|entry| entry.value.to_policy()).collect(),
         static_mappings: section.statics.iter().flat_map(|entry| entry.value.to_policy()).collect(),
         inbound_refresh: section.inbound_refresh,
+        inbound_tcp: section.inbound_tcp,
         check_resets: section.check_tcp_resets,
         filtering: match section.filtering {
             file::Filtering::EndpointIndependent => Filtering::EndpointIndependent,

@@ -71,6 +71,9 @@ impl Batch<'_> {
             Err(DropReason::NoMapping | DropReason::Filtered) if is_opening(transport.trigger) => {
                 return self.store_syn(packet, &incoming);
             }
+            Err(DropReason::AdministrativelyProhibited) => {
+                return Err(silently(DropReason::AdministrativelyProhibited));
+            }
             Err(reason) => return Err(reason.into()),
         };
         filter::may_represent(&translator.policy, internal.prefix, parsed.source)?;
@@ -115,6 +118,9 @@ impl Batch<'_> {
     fn store_syn(&mut self, packet: &mut PacketBuf<'_>, incoming: &Incoming) -> Result<Passed, Stop> {
         let translator = self.translator;
         let policy = &translator.policy;
+        if !policy.inbound_tcp {
+            return Err(silently(DropReason::AdministrativelyProhibited));
+        }
         let external = (translator.pool.address(incoming.external.address), incoming.external.port);
         let remote = (incoming.remote, incoming.remote_port);
         // An error that quotes it must quote a checksum that is complete.
@@ -236,6 +242,10 @@ impl Batch<'_> {
         self.spill(&packet, Ok(passed));
         Ok(Passed::Held)
     }
+}
+
+fn silently(reason: DropReason) -> Stop {
+    Stop { silent: true, ..reason.into() }
 }
 
 const fn is_opening(trigger: Trigger) -> bool {

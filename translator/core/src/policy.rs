@@ -43,6 +43,9 @@ pub struct Policy {
     pub filtering: Filtering,
     /// Whether packets from outside keep a session alive, as those from inside do (RFC 4787 REQ-6, RFC 6146 §3.5).
     pub inbound_refresh: bool,
+    /// Whether TCP connections may be opened from outside; otherwise such SYNs are dropped silently (RFC 6146 §3.5.2.2,
+    /// CLOSED: "if the security policy requires").
+    pub inbound_tcp: bool,
     /// Whether hosts behind the translator reach each other by pool addresses (RFC 6146 §3.8).
     pub hairpinning: bool,
     /// Whether a TCP reset changes the session only if its sequence number is near what the receiver expects
@@ -375,6 +378,7 @@ impl Policy {
             limits: Limits::default(),
             filtering: Filtering::default(),
             inbound_refresh: true,
+            inbound_tcp: true,
             hairpinning: true,
             check_resets: true,
             reset_unknown_tcp: true,

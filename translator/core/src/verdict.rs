@@ -99,9 +99,9 @@ drop_reasons! {
 
     // Policy.
     /// An address-dependent filter found no session with this sender (RFC 6146 section 3.5).
-    Filtered, "filtered", "Unsolicited traffic; use endpoint-independent filtering or a static mapping if it is wanted.";
-    /// The configuration excludes this source, destination or port from translation.
-    AdministrativelyProhibited, "administratively-prohibited", "Change the exclusion if the traffic is wanted.";
+    Filtered, "filtered", "Unsolicited traffic; use endpoint-independent filtering if it is wanted.";
+    /// The configuration excludes this source, destination or port from translation, or connections from outside.
+    AdministrativelyProhibited, "administratively-prohibited", "Change the exclusion, or translator.inbound-tcp, if the traffic is wanted.";
 
     // State.
     /// No mapping exists for this pool address and port.

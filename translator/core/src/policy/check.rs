@@ -1,5 +1,6 @@
 //! Which policies can be used.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv6Net;
@@ -152,16 +153,14 @@ impl Policy {
     }
 
     fn check_static_mappings(&self) -> Result<(), PolicyError> {
-        for (index, mapping) in self.static_mappings.iter().enumerate() {
-            let StaticMapping { protocol, internal, external } = *mapping;
+        let (mut internals, mut externals) = (HashSet::new(), HashSet::new());
+        for StaticMapping { protocol, internal, external } in &self.static_mappings {
             if !self.pool.iter().any(|range| range.has_port(external.0, external.1)) {
                 return Err(PolicyError::StaticOutsidePool(external.0, external.1));
             }
-            let clashes = |other: &&StaticMapping| {
-                other.protocol == protocol && (other.internal == internal || other.external == external)
-            };
-            if let Some(other) = self.static_mappings[index + 1..].iter().find(clashes) {
-                return Err(PolicyError::StaticTwice(other.external.0, other.external.1));
+            let is_new = internals.insert((*protocol, internal)) && externals.insert((*protocol, external));
+            if !is_new {
+                return Err(PolicyError::StaticTwice(external.0, external.1));
             }
         }
         Ok(())
@@ -186,7 +185,15 @@ impl Policy {
         in_range("translator.mtu.lowest-ipv6", self.mtu.lowest_ipv6.into(), 1280, 65_535, "1280 to 65535")?;
         let most = Limits::MOST;
         in_range("translator.limits.sessions", self.limits.sessions.into(), 1, most, "1 to 50000000")?;
-        in_range("translator.limits.mappings", self.limits.mappings.into(), 1, most, "1 to 50000000")
+        in_range("translator.limits.mappings", self.limits.mappings.into(), 1, most, "1 to 50000000")?;
+        for (key, limit) in [
+            ("translator.limits.sessions-per-subscriber", self.limits.sessions_per_subscriber),
+            ("translator.limits.mappings-per-subscriber", self.limits.mappings_per_subscriber),
+            ("translator.limits.new-mappings-per-second", self.limits.new_mappings_per_second),
+        ] {
+            in_range(key, limit.unwrap_or(1).into(), 1, most, "1 to 50000000, or none")?;
+        }
+        Ok(())
     }
 }
 
@@ -224,6 +231,15 @@ mod tests {
         assert!(matches!(twice.check(), Err(PolicyError::OverlappingPools(..))));
         let multicast = Policy { pool: vec![PoolRange::address(Ipv4Addr::new(224, 0, 0, 1))], ..policy() };
         assert!(matches!(multicast.check(), Err(PolicyError::NotUnicast(_))));
+        let nothing = Limits { mappings_per_subscriber: Some(0), ..Limits::default() };
+        assert!(matches!(Policy { limits: nothing, ..policy() }.check(), Err(PolicyError::OutOfRange { .. })));
+        let fixed = |port| StaticMapping {
+            protocol: crate::Protocol::Udp,
+            internal: ("2001:db8::1".parse().unwrap(), 53),
+            external: (Ipv4Addr::new(192, 0, 2, 1), port),
+        };
+        let twice = Policy { static_mappings: vec![fixed(53), fixed(54)], ..policy() };
+        assert_eq!(twice.check(), Err(PolicyError::StaticTwice(Ipv4Addr::new(192, 0, 2, 1), 54)));
         let hasty = Timers { udp: std::time::Duration::from_millis(999), ..Timers::default() };
         assert!(matches!(Policy { timers: hasty, ..policy() }.check(), Err(PolicyError::OutOfRange { .. })));
     }

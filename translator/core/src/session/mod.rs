@@ -7,6 +7,7 @@ mod entry;
 mod open;
 mod overlap;
 mod pool;
+mod ports;
 mod shard;
 mod slab;
 mod stored_syn;

@@ -3,22 +3,38 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::allocation::{ALL_PORTS, FromBlock};
-use super::close::report_block;
 use super::entry::{Mapping, MappingKind, Session, Subscriber, Tally};
 use super::overlap::{Claim, EVERYWHERE, Scope};
-use super::pool::{AddressIndex, External, Pool, Wish};
+use super::pool::{AddressIndex, External, Wish};
 use super::shard::{Context, INDEX_BITS, Incoming, Outgoing, Shard, Trigger, subscriber_prefix};
 use super::tcp::TcpState;
 use super::wheel::Links;
 use crate::event::{Event, EventKind};
 use crate::filter;
 use crate::packet::{Protocol, tcp_flags};
-use crate::policy::{Filtering, MappingBehavior, Policy, Pooling, PortAssignment};
+use crate::policy::{Filtering, MappingBehavior, Policy};
 use crate::verdict::DropReason;
 
-/// Pool addresses that are tried for one packet at the most.
-const MOST_ADDRESSES: usize = 256;
+/// The index of the prefix that remote hosts are shown under which nobody inside has sent to.
+const DEFAULT_PREFIX: u8 = 0;
+
+/// Who opens a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opener {
+    Inside,
+    Outside,
+}
+
+impl Opener {
+    /// How much of a limit it may use up. Anyone outside can open sessions with a mapping from as many addresses and ports
+    /// as it likes to write into its packets; a quarter of the sessions is left to those inside.
+    const fn part_of(self, limit: u32) -> u32 {
+        match self {
+            Self::Inside => limit,
+            Self::Outside => limit - limit / 4,
+        }
+    }
+}
 
 /// A mapping that is to be made once nothing can fail any more.
 struct Plan {
@@ -62,7 +78,9 @@ impl Shard {
         {
             return Err(self.refuse(context, packet, DropReason::SubscriberLimit));
         }
-        if let Err(reason) = self.room_for_session(context, subscriber).and_then(|()| self.pace(context, subscriber)) {
+        if let Err(reason) =
+            self.room_for_session(context, subscriber, Opener::Inside).and_then(|()| self.pace(context, subscriber))
+        {
             return Err(self.refuse(context, packet, reason));
         }
         let wish = Wish { protocol: packet.protocol, like: packet.source_port };
@@ -94,7 +112,7 @@ impl Shard {
             return Ok(());
         }
         let subscriber = Some(self.mappings[mapping].subscriber);
-        if let Err(reason) = self.room_for_session(context, subscriber) {
+        if let Err(reason) = self.room_for_session(context, subscriber, Opener::Inside) {
             return Err(self.refuse(context, packet, reason));
         }
         self.insert_session_from_inside(context, mapping, packet);
@@ -108,7 +126,6 @@ impl Shard {
         mapping: u32,
         packet: &Incoming,
     ) -> Result<u8, DropReason> {
-        const DEFAULT_PREFIX: u8 = 0;
         if context.policy.filtering == Filtering::AddressDependent
             && !self.peers.contains_key(&(mapping, packet.remote))
         {
@@ -117,9 +134,14 @@ impl Shard {
         if may_open(packet.trigger).is_err() {
             return Ok(DEFAULT_PREFIX);
         }
+        if packet.protocol == Protocol::Tcp && !context.policy.inbound_tcp {
+            return Err(DropReason::AdministrativelyProhibited);
+        }
         filter::may_represent(context.policy, DEFAULT_PREFIX, packet.remote)?;
         let Mapping { subscriber, external, .. } = self.mappings[mapping];
-        self.room_for_session(context, Some(subscriber))?;
+        if let Err(reason) = self.room_for_session(context, Some(subscriber), Opener::Outside) {
+            return Err(self.refuse_from_outside(context, mapping, packet, reason));
+        }
         if packet.protocol == Protocol::Tcp {
             // It came before there was a mapping that lets it in. Its sender has an answer now, so must not get an error.
             let external = (context.pool.address(external.address), external.port);
@@ -143,13 +165,20 @@ impl Shard {
         Ok(DEFAULT_PREFIX)
     }
 
-    fn room_for_session(&self, context: &Context<'_>, subscriber: Option<u32>) -> Result<(), DropReason> {
+    fn room_for_session(
+        &self,
+        context: &Context<'_>,
+        subscriber: Option<u32>,
+        opener: Opener,
+    ) -> Result<(), DropReason> {
         let limits = &context.policy.limits;
-        if context.totals.sessions() >= limits.sessions {
+        if context.totals.sessions() >= opener.part_of(limits.sessions) {
             return Err(DropReason::TableFull);
         }
         match (subscriber, limits.sessions_per_subscriber) {
-            (Some(index), Some(limit)) if self.subscribers[index].sessions >= limit => Err(DropReason::SubscriberLimit),
+            (Some(index), Some(limit)) if self.subscribers[index].sessions >= opener.part_of(limit) => {
+                Err(DropReason::SubscriberLimit)
+            }
             _ => Ok(()),
         }
     }
@@ -164,73 +193,6 @@ impl Shard {
         }
     }
 
-    /// A port that policy lets the subscriber have: on the address it has already, or on another where it may.
-    fn take_port(
-        &mut self,
-        context: &mut Context<'_>,
-        subscriber: Option<u32>,
-        (prefix, source): (u128, Ipv6Addr),
-        (wish, scope): (Wish, Scope),
-    ) -> Result<External, DropReason> {
-        if let Some(arithmetic) = &context.allocation.deterministic {
-            let share = arithmetic.share_of(source).ok_or(DropReason::AdministrativelyProhibited)?;
-            let address = context.pool.index_of(share.address).ok_or(DropReason::PoolExhausted)?;
-            let window = (share.first_port, share.last_port);
-            return context.pool.take(address, window, wish, &mut self.random).ok_or(DropReason::PoolExhausted);
-        }
-        let addresses = context.allocation.addresses(source);
-        let paired = subscriber.map(|index| self.subscribers[index].address).or_else(|| self.blocks.address_of(prefix));
-        let at = paired.and_then(|address| addresses.binary_search(&address).ok());
-        let most = addresses.len().min(MOST_ADDRESSES);
-        let tries = if at.is_some() && context.policy.pooling == Pooling::Paired { 1 } else { most };
-        let first = at.unwrap_or_else(|| self.least_loaded(context.pool, prefix, addresses));
-        (0..tries)
-            .find_map(|offset| {
-                self.take_port_on(context, addresses[(first + offset) % addresses.len()], prefix, (wish, scope))
-            })
-            .ok_or(DropReason::PoolExhausted)
-    }
-
-    /// Where in a list of addresses a new subscriber starts to look: at the one least in use, of a few that its prefix
-    /// names. With a single one, subscribers would pile up on some addresses, and be refused there, while others are
-    /// half empty; the best of several is nearly as even as the best of all.
-    fn least_loaded(&self, pool: &Pool, prefix: u128, addresses: &[AddressIndex]) -> usize {
-        const CHOICES: u32 = 32;
-        let len = u64::try_from(addresses.len().max(1)).unwrap_or(1);
-        let hash = self.keys.subscriber(prefix).rotate_left(32);
-        let place = |choice: u32| {
-            let number = if len <= CHOICES.into() {
-                (hash % len).wrapping_add(choice.into())
-            } else {
-                hash.rotate_left(choice * 13)
-            };
-            usize::try_from(number % len).unwrap_or(0)
-        };
-        let load = |place: &usize| addresses.get(*place).map_or(0, |address| pool.load(*address));
-        (0..CHOICES).map(place).min_by_key(load).unwrap_or(0)
-    }
-
-    fn take_port_on(
-        &mut self,
-        context: &mut Context<'_>,
-        address: AddressIndex,
-        prefix: u128,
-        (wish, scope): (Wish, Scope),
-    ) -> Option<External> {
-        if context.policy.mapping == MappingBehavior::AddressAndPortDependent {
-            return context.overlap.take(context.pool, address, (wish, scope), &mut self.random);
-        }
-        let PortAssignment::Blocks(blocks) = context.policy.port_assignment else {
-            return context.pool.take(address, ALL_PORTS, wish, &mut self.random);
-        };
-        let FromBlock { external, new_block } =
-            self.blocks.take(context.pool, blocks, (prefix, address), wish, &mut self.random)?;
-        if let Some(block) = new_block {
-            report_block(context, prefix, (block, blocks.size), |last_port| EventKind::BlockAllocated { last_port });
-        }
-        Some(external)
-    }
-
     fn refuse(&self, context: &mut Context<'_>, packet: &Outgoing, reason: DropReason) -> DropReason {
         context.events.push(Event {
             at: context.now,
@@ -240,6 +202,27 @@ impl Shard {
             external: (Ipv4Addr::UNSPECIFIED, 0),
             remote: Some((packet.remote, packet.remote_port)),
             prefix: packet.prefix,
+            began: context.now,
+        });
+        reason
+    }
+
+    fn refuse_from_outside(
+        &self,
+        context: &mut Context<'_>,
+        mapping: u32,
+        packet: &Incoming,
+        reason: DropReason,
+    ) -> DropReason {
+        let Mapping { internal, internal_port, external, protocol, .. } = self.mappings[mapping];
+        context.events.push(Event {
+            at: context.now,
+            kind: EventKind::Refused(reason),
+            protocol,
+            internal: (internal, internal_port),
+            external: (context.pool.address(external.address), external.port),
+            remote: Some((packet.remote, packet.remote_port)),
+            prefix: DEFAULT_PREFIX,
             began: context.now,
         });
         reason

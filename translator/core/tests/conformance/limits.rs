@@ -7,7 +7,7 @@ use nat64_core::policy::{Exclusion, PortAssignment, PortBlocks, Timers};
 use nat64_core::{DropReason, Protocol, Verdict};
 
 use crate::lab::*;
-use crate::wire::{Icmp, V6};
+use crate::wire::{Icmp, V4, V6};
 
 fn udp(source: Ipv6Addr, port: u16) -> V6 {
     V6::udp((source, port), service6(), b"x")
@@ -79,6 +79,28 @@ fn at_a_limit_what_exists_stays_and_an_event_tells() {
     assert_eq!(lab.sessions(), before);
     let refused = lab.worker.events.drain().filter(|event| event.kind == EventKind::Refused(DropReason::TableFull));
     assert_eq!(refused.count(), 100);
+}
+
+#[test]
+fn who_sends_from_outside_cannot_use_up_what_those_inside_need() {
+    for per_subscriber in [None, Some(100)] {
+        let mut lab = Lab::with(|policy| {
+            policy.limits.sessions = if per_subscriber.is_none() { 100 } else { 1000 };
+            policy.limits.sessions_per_subscriber = per_subscriber;
+        });
+        let port = lab.open_udp();
+        let opened = (1..1000).filter(|from| {
+            let sent = V4::udp((STRANGER, *from), (POOL, port), b"x");
+            matches!(lab.send4(&sent).verdict, Verdict::Translated(_))
+        });
+        assert_eq!(opened.count(), 74);
+        let own = (1..1000).filter(|to| {
+            let sent = V6::udp((CLIENT, PORT), (six(STRANGER), 2000 + to), b"x");
+            matches!(lab.send6(&sent).verdict, Verdict::Translated(_))
+        });
+        assert_eq!(own.count(), 25);
+        lab.pass4(&server_udp(port, b"what exists is not touched"));
+    }
 }
 
 #[test]

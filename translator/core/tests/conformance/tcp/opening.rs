@@ -168,6 +168,15 @@ fn unasked_connections_can_be_dropped_silently() {
     let mut lab = Lab::with(|policy| policy.errors.send = false);
     lab.send4(&stranger_syn(4242)).held();
     assert_eq!(lab.pass_time(MINUTE), Vec::<Vec<u8>>::new());
+    let mut lab = Lab::with(|policy| policy.inbound_tcp = false);
+    let port = lab.open_tcp();
+    for port in [port, 4242] {
+        lab.send4(&stranger_syn(port)).silent(DropReason::AdministrativelyProhibited);
+    }
+    assert_eq!((lab.sessions().len(), lab.pass_time(MINUTE)), (1, Vec::<Vec<u8>>::new()));
+    // What somebody inside has asked for comes in.
+    lab.pass6(&V6::tcp((CLIENT, PORT), (six(STRANGER), 9), SYN, b""));
+    lab.pass4(&stranger_syn(port));
 }
 
 #[test]

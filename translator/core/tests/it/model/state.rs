@@ -145,7 +145,7 @@ impl State {
             // RFC 6146 §3.5.2.2, CLOSED: what is no SYN is translated by a mapping alone.
             Some(external) if !packet.opens() => return Ok(external),
             Some(external) => {
-                self.room(policy, internal.0).inspect_err(|reason| self.refused(*reason, key))?;
+                self.room(policy, internal.0, Side::Six).inspect_err(|reason| self.refused(*reason, key))?;
                 external
             }
             None if !packet.opens() => return Err(DropReason::NoSession),
@@ -198,7 +198,10 @@ impl State {
         }
         represent(0)?;
         if packet.opens() {
-            self.room(policy, internal.0)?;
+            if let Err(reason) = self.room(policy, internal.0, Side::Four) {
+                self.notes.push((EventKind::Refused(reason), protocol, internal, external, Some(remote)));
+                return Err(reason);
+            }
             if protocol == Protocol::Tcp {
                 self.stored.remove(&(external, remote));
             }
@@ -250,14 +253,15 @@ impl State {
         Due { probes, syns }
     }
 
-    /// Whether limits allow a session.
-    fn room(&self, policy: &Policy, host: Ipv6Addr) -> Result<(), DropReason> {
+    /// Whether limits allow a session that a side opens; the last quarter is for the IPv6 side.
+    fn room(&self, policy: &Policy, host: Ipv6Addr, opener: Side) -> Result<(), DropReason> {
+        let part = |limit: u32| if opener == Side::Four { limit - limit / 4 } else { limit } as usize;
         let of = subscriber(policy, host);
         let own = self.sessions.keys().filter(|key| subscriber(policy, key.1.0) == of).count();
-        if self.sessions.len() >= policy.limits.sessions as usize {
+        if self.sessions.len() >= part(policy.limits.sessions) {
             return Err(DropReason::TableFull);
         }
-        let full = policy.limits.sessions_per_subscriber.is_some_and(|limit| own >= limit as usize);
+        let full = policy.limits.sessions_per_subscriber.is_some_and(|limit| own >= part(limit));
         if full { Err(DropReason::SubscriberLimit) } else { Ok(()) }
     }
 
@@ -271,7 +275,7 @@ impl State {
         if policy.limits.mappings_per_subscriber.is_some_and(|limit| own >= limit as usize) {
             return Err(DropReason::SubscriberLimit);
         }
-        self.room(policy, host)?;
+        self.room(policy, host, Side::Six)?;
         let opened = self.opened.get(&(of, now.as_millis() / 1000)).copied().unwrap_or_default();
         let fast = policy.limits.new_mappings_per_second.is_some_and(|limit| opened >= limit);
         if fast { Err(DropReason::SubscriberLimit) } else { Ok(()) }
