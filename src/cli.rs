@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     Whose(WhoseArgs),
     /// Say whose a pool address and port was at a time, from a JSON log of sessions
     WhoHad(WhoHadArgs),
+    /// Ask and change the DNS64 server of the running daemon
+    #[command(subcommand)]
+    Dns(DnsCommand),
     /// Print the version of this program
     Version(VersionArgs),
 }
@@ -135,6 +138,74 @@ pub(crate) struct WhoHadArgs {
     pub(crate) json: bool,
 }
 
+/// `nat64 dns`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Say why a client is told what it is told about a name, rule by rule
+    #[command(long_about = EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Forget cached answers: those for a name and all names below it, or all
+    Flush(FlushArgs),
+    /// Hand out no more addresses under a prefix, so that new sessions go elsewhere or nowhere
+    #[command(long_about = DRAIN)]
+    Drain(DrainArgs),
+    /// Hand out addresses under a prefix again
+    Undrain(DrainArgs),
+}
+
+const EXPLAIN: &str = "\
+Say why a client is told what it is told about a name, rule by rule.
+
+The name is looked up as for a query of that client; what is not in the cache is asked of upstreams. Each line is a rule, where \
+it comes from, and what it found; the last one decided.";
+
+const DRAIN: &str = "\
+Hand out no more addresses under a prefix, so that new sessions go elsewhere or nowhere.
+
+Clients are told what dns64.when-unavailable says; sessions go on. It lasts until `nat64 dns undrain`, or the end of the daemon.";
+
+/// `nat64 dns explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The name that is asked for
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The type of the records, by name or as TYPE and a number
+    #[arg(long = "type", value_name = "TYPE", default_value = "AAAA")]
+    pub(crate) kind: String,
+    /// The client that asks [default: this host]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<IpAddr>,
+    /// Where it asks [default: the first of dns64.listen]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listener: Option<SocketAddr>,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 dns flush`
+#[derive(Debug, Args)]
+pub(crate) struct FlushArgs {
+    /// The name [default: all names]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 dns drain` and `undrain`
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// The prefix [default: all prefixes of the daemon]
+    #[arg(value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
 /// `nat64 version`
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
@@ -154,11 +225,28 @@ mod tests {
         let mut command = Cli::command().term_width(100);
         command.build();
         let mut text = command.render_long_help().to_string();
-        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-            let help = sub.render_long_help();
-            text.push_str(&format!("\n==== {}\n{help}", sub.get_name()));
-        }
+        add_help(&mut command, "", &mut text);
         text
+    }
+
+    fn add_help(command: &mut clap::Command, above: &str, text: &mut String) {
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            let name = format!("{above}{}", sub.get_name());
+            let help = sub.render_long_help();
+            text.push_str(&format!("\n==== {name}\n{help}"));
+            add_help(sub, &format!("{name} "), text);
+        }
+    }
+
+    fn assert_described(command: &clap::Command, above: &str, reference: &str) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let name = format!("{above} {}", sub.get_name());
+            assert!(reference.contains(&name), "{name}");
+            for option in sub.get_opts().filter_map(clap::Arg::get_long) {
+                assert!(reference.contains(&format!("`--{option}")), "--{option} of {name}");
+            }
+            assert_described(sub, &name, reference);
+        }
     }
 
     #[test]
@@ -171,12 +259,7 @@ mod tests {
         let reference = include_str!("../docs/reference/cli.md");
         let mut command = Cli::command();
         command.build();
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            assert!(reference.contains(&format!("nat64 {}", sub.get_name())), "{}", sub.get_name());
-            for option in sub.get_opts().filter_map(clap::Arg::get_long) {
-                assert!(reference.contains(&format!("`--{option}")), "--{option} of {}", sub.get_name());
-            }
-        }
+        assert_described(&command, "nat64", reference);
     }
 
     #[test]

@@ -126,6 +126,16 @@ impl Cache {
         self.shard(hash).insert(slot, now, &self.stats);
     }
 
+    /// Forgets all answers but those to questions that are to be kept; returns how many were forgotten.
+    pub(crate) fn retain(&self, keep: impl Fn(&[u8]) -> bool) -> usize {
+        let mut count = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            count += shard.retain(&keep, &self.stats);
+        }
+        count
+    }
+
     fn shard(&self, hash: u64) -> impl std::ops::DerefMut<Target = Shard> {
         // The table inside uses the low and the very highest bits.
         let index = usize::try_from(hash >> 32).unwrap_or_default() % self.shards.len();
@@ -221,6 +231,18 @@ impl Shard {
         self.slots.push(slot);
         let slots = &self.slots;
         self.table.insert_unique(hash, index, |&index| slots[index].hash);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&[u8]) -> bool, stats: &Stats) -> usize {
+        let mut count = 0;
+        // From the end, since the last slot moves to where one was removed.
+        for index in (0..self.slots.len()).rev() {
+            if !keep(&self.slots[index].key) {
+                self.remove(index, stats);
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Removes one slot. Terminates within two rounds: the first clears every mark.

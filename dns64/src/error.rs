@@ -45,6 +45,9 @@ pub enum Error {
     /// A domain is not a name.
     #[error("`{0}` is not a domain name; write it as labels with dots, for example corp.example, or . for all names")]
     BadDomain(String),
+    /// A record type is unknown.
+    #[error("`{0}` is no record type; write a name such as AAAA, or a number such as TYPE65")]
+    BadType(String),
     /// A route has an empty list of upstreams.
     #[error("the route for `{0}` has no upstream; give the address and port of at least one resolver")]
     NoRouteUpstream(String),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use pref64::special;
 use serde::Serialize;
 
@@ -13,11 +13,13 @@ use crate::policy::{Origin, View};
 use crate::synthesis::{Decision, Judgement, Outcome, Terms, a_address, aaaa_address, decide, judge};
 use crate::wire::{Ask, Question, Sections, code, rcode};
 
-/// What a client is told that asks for the AAAA records of a name, and why.
+/// What a client is told that asks for records of a name, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The name.
     pub name: String,
+    /// The type of the records, as it was given.
+    pub kind: String,
     /// The client.
     pub client: IpAddr,
     /// The group that the client belongs to, or `everybody`.
@@ -71,10 +73,17 @@ pub(crate) struct Explaining {
 }
 
 impl Explaining {
-    pub(crate) fn new(name: &Name, origin: Origin, view: &View) -> Self {
-        let (name, client, group) = (name.to_ascii(), origin.client, view.name.clone());
-        let (rules, addresses) = (Vec::new(), Vec::new());
-        Self { explanation: Explanation { name, client, group, rules, verdict: Verdict::Passed, addresses } }
+    pub(crate) fn new(name: &Name, kind: &str, origin: Origin, view: &View) -> Self {
+        let explanation = Explanation {
+            name: name.to_ascii(),
+            kind: kind.to_ascii_uppercase(),
+            client: origin.client,
+            group: view.name.clone(),
+            rules: Vec::new(),
+            verdict: Verdict::Passed,
+            addresses: Vec::new(),
+        };
+        Self { explanation }
     }
 
     pub(crate) fn rule(&mut self, rule: &'static str, source: &'static str, finding: impl Into<String>) {
@@ -101,10 +110,10 @@ impl Explaining {
         terms.synthesises()
     }
 
-    /// What upstreams say of one type.
-    pub(crate) fn outcome(&mut self, rule: &'static str, source: &'static str, outcome: &Outcome) {
+    /// What upstreams say of one type, and where that was had from.
+    pub(crate) fn outcome(&mut self, rule: &'static str, source: &'static str, whence: &str, outcome: &Outcome) {
         let finding = match outcome {
-            Outcome::Unanswered(error) => format!("nobody answers (extended error {error}), which counts as no record"),
+            Outcome::Unanswered(error) => format!("{whence}: nobody answers (extended error {error})"),
             Outcome::Answered(answered) => {
                 let aliases =
                     answered.sections.answers.iter().filter(|record| u16::from(record.record_type()) == code::CNAME);
@@ -112,8 +121,8 @@ impl Explaining {
                 let errors: Vec<String> =
                     answered.errors.iter().map(|error| format!(", extended error {error}")).collect();
                 format!(
-                    "response code {}, aliases {}, addresses {}{}",
-                    answered.rcode,
+                    "{whence}: {}, aliases {}, addresses {}{}",
+                    rcode_name(answered.rcode),
                     aliases.count(),
                     if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") },
                     errors.concat()
@@ -147,6 +156,13 @@ impl Explaining {
         }
     }
 
+    /// That what was said is told unchanged, which ends it.
+    pub(crate) fn pass(mut self, outcome: &Outcome) -> Explanation {
+        let Some(sections) = answered(outcome) else { return self.end(Verdict::Unanswered) };
+        self.explanation.addresses = sections.answers.iter().filter_map(aaaa_address).collect();
+        self.end(Verdict::Passed)
+    }
+
     /// The decision, which ends it.
     pub(crate) fn decision(mut self, terms: Terms<'_>, aaaa: &Outcome, a: &Outcome) -> Explanation {
         let (finding, verdict, sections) = match decide(terms, aaaa, a) {
@@ -169,11 +185,29 @@ impl Explaining {
 }
 
 /// The question that an explanation is about.
-pub(crate) fn ask(name: &str) -> Result<(Name, Ask), Error> {
+pub(crate) fn ask(name: &str, kind: &str) -> Result<(Name, Ask), Error> {
     let bad = || Error::BadDomain(name.to_owned());
     let parsed = config::name(name).ok_or_else(bad)?;
-    let question = Question::new(&parsed, code::AAAA).ok_or_else(bad)?;
+    let question = Question::new(&parsed, self::kind(kind)?).ok_or_else(bad)?;
     Ok((parsed, Ask { question, recursion: true, checking_disabled: false, dnssec: false }))
+}
+
+/// A record type by its name, or as in RFC 3597 §5: `TYPE65280`.
+fn kind(text: &str) -> Result<u16, Error> {
+    let upper = text.to_ascii_uppercase();
+    let number = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok());
+    let named = || upper.parse::<RecordType>().ok().map(u16::from);
+    number.or_else(named).ok_or_else(|| Error::BadType(text.to_owned()))
+}
+
+fn rcode_name(code: u16) -> String {
+    match code {
+        rcode::NO_ERROR => "no error".to_owned(),
+        rcode::SERVER_FAILURE => "SERVFAIL, which counts as no record".to_owned(),
+        rcode::NAME_ERROR => "the name does not exist".to_owned(),
+        rcode::REFUSED => "REFUSED, which counts as no record".to_owned(),
+        other => format!("response code {other}, which counts as no record"),
+    }
 }
 
 fn is_name_error(outcome: &Outcome) -> bool {

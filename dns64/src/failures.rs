@@ -49,6 +49,11 @@ impl Failures {
         failures.insert(key.into(), (now + self.lifetime, failure));
     }
 
+    /// Forgets all failures but those of questions that are to be kept.
+    pub(crate) fn retain(&self, keep: impl Fn(&[u8]) -> bool) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| keep(key));
+    }
+
     /// Forgets a failure that is over.
     pub(crate) fn remove(&self, key: &[u8]) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

@@ -128,6 +128,15 @@ impl Hot {
         }
     }
 
+    /// Forgets all answers.
+    pub(crate) fn clear(&self) {
+        for place in &self.places {
+            for old in lock(place).iter_mut().filter_map(Option::take) {
+                self.bytes.fetch_sub(old.data.len(), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Frees memory until so much more fits. What is freed is what a hand that goes around comes upon.
     fn make_room(&self, size: usize, now: u32) -> bool {
         let fits = || self.bytes.load(Ordering::Relaxed) + size <= self.most_bytes;

@@ -58,6 +58,21 @@ impl Resolver {
         self.0.forwarders().for_each(Forwarder::probe_all);
     }
 
+    /// Whom a question goes to, for people.
+    pub(crate) fn asked(&self, question: &Question) -> String {
+        match self.0.routes.find(question.name_bytes()) {
+            Some((_, forwarder)) => format!("{}, by a route of its domain", forwarder.names()),
+            None => self.0.general.names(),
+        }
+    }
+
+    /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.
+    pub(crate) fn flush(&self, name: Option<&Question>) -> usize {
+        let is_meant = |key: &[u8]| name.is_none_or(|name| name.has_below(Question::name_of(key)));
+        self.0.failures.retain(|key| !is_meant(key));
+        self.0.cache.retain(|key| !is_meant(key))
+    }
+
     /// Whether this question is one of our own probes, which then came back to us through an upstream.
     pub(crate) fn is_own_probe(&self, question: &Question) -> bool {
         self.0.forwarders().any(|forwarder| forwarder.is_own_probe(question))

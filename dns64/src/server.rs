@@ -163,6 +163,12 @@ impl Server {
         Explainer { service: Arc::clone(&self.service), listener }
     }
 
+    /// A handle to forget answers, while the server runs.
+    #[must_use]
+    pub fn cache(&self) -> CacheHandle {
+        CacheHandle(Arc::clone(&self.service))
+    }
+
     /// Answers queries until `shutdown` completes.
     ///
     /// # Errors
@@ -263,6 +269,22 @@ impl PolicyHandle {
     }
 }
 
+/// Forgets answers of a running server.
+#[derive(Clone, Debug)]
+pub struct CacheHandle(Arc<Service>);
+
+impl CacheHandle {
+    /// Forgets what upstreams said of `name` and all names below it, failures too; without a name, of all names. Returns how
+    /// many answers that were.
+    ///
+    /// # Errors
+    /// `name` is not a domain name.
+    pub fn flush(&self, name: Option<&str>) -> Result<usize, Error> {
+        let question = name.map(|name| crate::explain::ask(name, "ANY").map(|(_, ask)| ask.question)).transpose()?;
+        Ok(self.0.flush(question.as_ref()))
+    }
+}
+
 /// Says why clients are told what they are told.
 #[derive(Clone, Debug)]
 pub struct Explainer {
@@ -271,17 +293,18 @@ pub struct Explainer {
 }
 
 impl Explainer {
-    /// Why this client is told what it is told about the AAAA records of `name`, if it asks on `listener` or, without
-    /// one, on the first listen address. Upstreams are asked as for a query.
+    /// Why this client is told what it is told about the records of `name` of type `kind` (`AAAA`, `TYPE65`), if it asks on
+    /// `listener` or, without one, on the first listen address. Upstreams are asked as for a query.
     ///
     /// # Errors
-    /// `name` is not a domain name.
+    /// `name` is not a domain name, or `kind` no record type.
     pub async fn explain(
         &self,
         name: &str,
+        kind: &str,
         client: IpAddr,
         listener: Option<SocketAddr>,
     ) -> Result<Explanation, Error> {
-        self.service.explain(name, Origin { client, listener: listener.unwrap_or(self.listener) }).await
+        self.service.explain(name, kind, Origin { client, listener: listener.unwrap_or(self.listener) }).await
     }
 }

@@ -1,5 +1,7 @@
 //! From a query to its answer.
 
+mod explaining;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +16,6 @@ use crate::chain::{self, Found, Lookup};
 use crate::config::{Config, PtrMode};
 use crate::cookies::Cookies;
 use crate::domains::Treatment;
-use crate::error::Error;
-use crate::explain::{self, Explaining, Explanation};
 use crate::hot::{Hot, Key};
 use crate::limiter::{Limiter, Verdict};
 use crate::policy::{Origin, Policy, View, WhenUnusable};
@@ -130,40 +130,12 @@ impl Service {
         bytes
     }
 
-    /// Why a client is told what it is told about the AAAA records of a name. Upstreams are asked as for a query.
-    pub(crate) async fn explain(&self, name: &str, origin: Origin) -> Result<Explanation, Error> {
-        let (name, ask) = explain::ask(name)?;
-        let current = self.policy.load();
-        let view = current.policy.view(origin);
-        let mut told = Explaining::new(&name, origin, view);
-        if !current.policy.permits(origin.client) {
-            told.rule("client", "configuration", "the address is not among those that are answered");
-            return Ok(told.end(explain::Verdict::Refused));
-        }
-        if arpa::answer(view, self.ipv4only_ttl, &ask.question, &name).is_some()
-            || reverse::classify(view.all_prefixes(), &name).is_some()
-        {
-            told.rule("local name", "RFC 8880 §7, RFC 6147 §5.3.1", "the name is answered here");
-            return Ok(told.end(explain::Verdict::Local));
-        }
-        let terms = Terms { view, treatment: current.policy.treatment(ask.question.name_bytes()) };
-        if !told.synthesises(terms) {
-            return Ok(told.end(explain::Verdict::Passed));
-        }
-        let deadline = Instant::now() + self.deadline;
-        let aaaa = chain::follow(&self.resolver, &ask, None, deadline).await;
-        told.outcome("AAAA question", "RFC 6147 §5.1", aaaa.outcome());
-        let a = match told.judgement(terms, aaaa.outcome()) {
-            Some(_) => Outcome::Unanswered(ede::NO_REACHABLE_AUTHORITY),
-            None => {
-                let ask = ask.about(ask.question.with_kind(code::A));
-                let a = chain::follow(&self.resolver, &ask, None, deadline).await.outcome().clone();
-                told.outcome("A question", "RFC 6147 §5.1.6", &a);
-                told.addresses(view, &a);
-                a
-            }
-        };
-        Ok(told.decision(terms, aaaa.outcome(), &a))
+    /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.
+    pub(crate) fn flush(&self, name: Option<&Question>) -> usize {
+        // Its answers are copies of what is forgotten; which ones is not worth a look.
+        let count = self.resolver.flush(name);
+        self.hot.clear();
+        count
     }
 
     /// What is done with an answer to this query over UDP.

@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod check;
+mod dns;
 mod query;
 mod status;
 mod table;
@@ -27,6 +28,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Mappings(args) => query::mappings(&args),
         Command::Whose(args) => whose::whose(&args),
         Command::WhoHad(args) => who_had::who_had(&args),
+        Command::Dns(command) => dns::dispatch(&command),
         Command::Version(args) => version::version(&args),
     }
 }

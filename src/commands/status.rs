@@ -109,14 +109,18 @@ impl Screen {
         let listen = status.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let of = |name: &str| count(status.counters.get(name).copied().unwrap_or(0));
         self.line("DNS64", format!("{}, asks {}", listen, status.upstreams.join(", ")));
+        for prefix in status.prefixes.iter().filter(|prefix| prefix.state != dns64::PrefixState::Up) {
+            self.line("  unusable", super::dns::prefix(prefix));
+        }
         self.line(
             "  queries",
             format!(
-                "{} UDP, {} TCP, {} malformed, {} dropped",
+                "{} UDP, {} TCP, {} malformed, {} dropped, {} from others than clients",
                 of("queries_udp"),
                 of("queries_tcp"),
                 of("malformed"),
-                of("dropped_overload")
+                of("dropped_overload"),
+                of("clients_refused")
             ),
         );
         let (synthesised, native, passed) = (of("answers_synthesised"), of("answers_native"), of("answers_passed"));

@@ -124,8 +124,66 @@ pub(crate) struct Dns64Status {
     pub(crate) listen: Vec<SocketAddr>,
     /// Whom it asks, and how, as in the configuration.
     pub(crate) upstreams: Vec<String>,
+    /// The prefixes that it synthesises under.
+    #[serde(default)]
+    pub(crate) prefixes: Vec<PrefixStatus>,
     /// What it counted since the start.
     pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// Whether addresses under a prefix are handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PrefixStatus {
+    /// The prefix.
+    pub(crate) prefix: String,
+    /// `up`; nothing is synthesised under a prefix that is `draining` or `down`.
+    pub(crate) state: dns64::PrefixState,
+    /// Why it is not up.
+    pub(crate) reason: Option<String>,
+}
+
+/// What became of the prefixes that were to be drained, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drained {
+    /// All prefixes, as they are now.
+    pub(crate) prefixes: Vec<PrefixStatus>,
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flushed {
+    /// How many answers.
+    pub(crate) answers: usize,
+}
+
+/// Why a client is told what it is told about a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Explanation {
+    /// The name.
+    pub(crate) name: String,
+    /// The type of the records.
+    pub(crate) kind: String,
+    /// The client.
+    pub(crate) client: IpAddr,
+    /// Its group.
+    pub(crate) group: String,
+    /// The rules in the order in which they were applied; the last one decided.
+    pub(crate) rules: Vec<Rule>,
+    /// What is told: `synthesised`, `native`, `filtered`, `passed`, `local`, `refused`, `failed`, `unanswered`, `cut-off`.
+    pub(crate) verdict: String,
+    /// The AAAA records that are told.
+    pub(crate) addresses: Vec<Ipv6Addr>,
+}
+
+/// One rule and what it found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rule {
+    /// What was looked at.
+    pub(crate) rule: String,
+    /// Where that rule is from.
+    pub(crate) source: String,
+    /// What was found.
+    pub(crate) finding: String,
 }
 
 /// One value for each protocol.

@@ -8,12 +8,26 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 /// How long the daemon may take to begin its answer. It is silent while it starts.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tells the daemon at `socket` to do what `path` says, and returns its answer.
+///
+/// # Errors
+/// Nobody answers, or the answer is an error.
+pub(crate) fn tell<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
+    let mut answer = Vec::new();
+    send(socket, Method::POST, path, |piece| {
+        answer.extend_from_slice(piece);
+        Ok(true)
+    })?;
+    Ok(serde_json::from_slice(&answer)?)
+}
 
 /// Asks the daemon at `socket` for `path`, and hands its answer to `take` piece by piece, in order.
 ///
@@ -22,9 +36,38 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers, the answer is an error, or `take` fails.
 pub(crate) fn ask(socket: &Path, path: &str, take: impl FnMut(&[u8]) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    send(socket, Method::GET, path, take)
+}
+
+/// A path with a query, which is made of the parameters that have a value.
+pub(crate) fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let query: Vec<String> = given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
+}
+
+/// Everything but unreserved characters as percent codes (RFC 3986 §2.1, §2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    take: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, request(socket, path)).await;
+        let asked = tokio::time::timeout(PATIENCE, request(socket, method, path)).await;
         let response = asked.with_context(|| {
             format!("nat64 at {} does not answer; it may be starting, or stuck", socket.display())
         })??;
@@ -32,7 +75,7 @@ pub(crate) fn ask(socket: &Path, path: &str, take: impl FnMut(&[u8]) -> anyhow::
     })
 }
 
-async fn request(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
+async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!(
             "cannot reach nat64 at {}: is it running? `systemctl status nat64` or `nat64 run` tell more; --control-socket \
@@ -42,7 +85,7 @@ async fn request(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header("host", "localhost").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await;
     response.with_context(|| format!("nat64 at {} hung up; it may be stopping", socket.display()))
 }
@@ -64,4 +107,17 @@ async fn read(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_the_parameters_that_are_given_with_everything_special_encoded() {
+        let parameters =
+            [("name", Some("a b&c=ü.example".to_owned())), ("type", None), ("x", Some("64:ff9b::/96".to_owned()))];
+        assert_eq!(with_query("/p", &parameters), "/p?name=a%20b%26c%3D%C3%BC.example&x=64%3Aff9b%3A%3A%2F96");
+        assert_eq!(with_query("/p", &[("name", None)]), "/p");
+    }
 }

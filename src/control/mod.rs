@@ -5,9 +5,14 @@
 //! | `GET /v1/status` | [`api::Status`] |
 //! | `GET /v1/sessions` | an array of [`api::Session`], one per line |
 //! | `GET /v1/mappings` | an array of [`api::Mapping`], one per line |
+//! | `GET /v1/dns/explain?name=&type=&client=&listener=` | [`api::Explanation`] |
+//! | `POST /v1/dns/flush?name=` | [`api::Flushed`] |
+//! | `POST /v1/dns/drain?prefix=`, `POST /v1/dns/undrain?prefix=` | [`api::Drained`] |
 
 pub(crate) mod api;
 pub(crate) mod client;
+mod dns;
+pub(crate) mod health;
 mod listing;
 pub(crate) mod server;
 mod socket;

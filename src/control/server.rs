@@ -17,6 +17,7 @@ use super::api::{
     ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolRange, PoolStatus, Session, SessionLogStatus, Status, Traffic,
     TranslatorStatus,
 };
+use super::health::PrefixHealth;
 use super::listing;
 use crate::session_log::SinkStats;
 
@@ -60,6 +61,26 @@ pub(crate) struct Dns64View {
     pub(crate) upstreams: Vec<dns64::Upstream>,
     /// Its counters.
     pub(crate) stats: Arc<dns64::Stats>,
+    /// Its prefixes.
+    pub(crate) health: Arc<PrefixHealth>,
+    /// Says why it answers as it does.
+    pub(crate) explainer: dns64::Explainer,
+    /// What it remembers.
+    pub(crate) cache: dns64::CacheHandle,
+}
+
+impl Dns64View {
+    /// A server seen from outside.
+    pub(crate) fn new(server: &dns64::Server, config: &dns64::Config) -> Self {
+        Self {
+            listen: server.local_addrs(),
+            upstreams: config.upstreams.clone(),
+            stats: server.stats(),
+            health: Arc::new(PrefixHealth::new(&config.prefixes, server.policy())),
+            explainer: server.explainer(),
+            cache: server.cache(),
+        }
+    }
 }
 
 /// Answers on `listener` until the task is dropped.
@@ -74,12 +95,13 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
         .route("/v1/mappings", get(mappings))
+        .merge(super::dns::router())
         .with_state(api)
 }
 
 #[derive(Clone)]
-struct Api {
-    view: Arc<View>,
+pub(super) struct Api {
+    pub(super) view: Arc<View>,
     listings: Arc<Semaphore>,
 }
 
@@ -218,6 +240,7 @@ impl Dns64View {
         Dns64Status {
             listen: self.listen.clone(),
             upstreams: self.upstreams.iter().map(ToString::to_string).collect(),
+            prefixes: self.health.status(),
             counters: counters.unwrap_or_default(),
         }
     }

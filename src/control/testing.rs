@@ -1,7 +1,8 @@
 //! What a busy gateway says of itself, for tests of those who show it.
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, SessionLogStatus, Status, Traffic, TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, PrefixStatus, SessionLogStatus, Status, Traffic,
+    TranslatorStatus,
 };
 
 /// A status in which nothing is empty.
@@ -56,6 +57,11 @@ pub(crate) fn busy() -> Status {
         dns64: Some(Dns64Status {
             listen: vec!["[::]:53".parse().unwrap()],
             upstreams: vec!["192.0.2.53:53".parse().unwrap()],
+            prefixes: vec![PrefixStatus {
+                prefix: "64:ff9b::/96".to_owned(),
+                state: dns64::PrefixState::Down,
+                reason: Some("its device is down".to_owned()),
+            }],
             counters: [("queries_udp".to_owned(), 4321), ("answers_synthesised".to_owned(), 2000)].into(),
         }),
         session_logs: vec![SessionLogStatus {

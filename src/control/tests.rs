@@ -36,12 +36,13 @@ impl Drop for Directory {
     }
 }
 
-fn dns_only() -> Arc<View> {
-    let dns64 = Dns64View {
-        listen: vec!["[::]:53".parse().unwrap()],
-        upstreams: vec!["192.0.2.53:53".parse().unwrap()],
-        stats: Arc::default(),
-    };
+/// A daemon of nothing but a DNS64 server, which has an upstream that does not answer.
+async fn dns_only() -> Arc<View> {
+    let mut config = dns64::Config::new(vec!["127.0.0.1:9".parse().unwrap()], vec!["64:ff9b::/96".parse().unwrap()]);
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    config.deadline = std::time::Duration::from_millis(100);
+    let server = dns64::Server::bind(config.clone()).await.unwrap();
+    let dns64 = Dns64View::new(&server, &config);
     let pref64 = vec!["64:ff9b::/96".to_owned()];
     Arc::new(View { started: Instant::now(), pref64, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
 }
@@ -64,7 +65,7 @@ async fn answer(socket: &Path, path: &'static str) -> anyhow::Result<Value> {
 async fn a_client_reads_what_the_daemon_tells() {
     let directory = Directory::new();
     let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
-    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only()));
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
 
     let status = answer(&directory.socket(), "/v1/status").await.unwrap();
     let sessions = answer(&directory.socket(), "/v1/sessions").await.unwrap();
@@ -160,4 +161,41 @@ async fn a_reader_that_goes_away_ends_the_listing() {
     drop(response);
 
     assert!(listings.acquire().await.is_ok());
+}
+
+#[tokio::test]
+async fn dns64_is_explained_flushed_and_drained_by_its_clients() {
+    let directory = Directory::new();
+    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
+    let path = directory.socket();
+    let tell = async |request: &'static str| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || client::tell::<Value>(&path, request)).await.unwrap()
+    };
+
+    let local = answer(&path, "/v1/dns/explain?name=ipv4only.arpa").await.unwrap();
+    assert_eq!((&local["verdict"], &local["client"], &local["kind"]), (&"local".into(), &"::1".into(), &"AAAA".into()));
+    let unanswered = answer(&path, "/v1/dns/explain?name=x.example&type=A&client=10.0.0.1").await.unwrap();
+    assert_eq!(unanswered["verdict"], "unanswered");
+    let refused = answer(&path, "/v1/dns/explain?name=x.example&client=203.0.113.1").await.unwrap();
+    assert_eq!(refused["verdict"], "refused");
+    for (request, complaint) in [
+        ("/v1/dns/explain?name=a..b", "`a..b` is not a domain name"),
+        ("/v1/dns/explain?name=a&type=NONE", "`NONE` is no record type"),
+        ("/v1/dns/explain?name=a&client=b", "400"),
+    ] {
+        let error = answer(&path, request).await.unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
+
+    assert_eq!(tell("/v1/dns/flush?name=x.example").await.unwrap()["answers"], 0);
+    let drained = tell("/v1/dns/drain?prefix=64:ff9b::/96").await.unwrap();
+    assert_eq!(drained["prefixes"][0]["state"], "draining");
+    let status = answer(&path, "/v1/status").await.unwrap();
+    assert_eq!(status["dns64"]["prefixes"][0]["reason"], "drained by the operator");
+    let wrong = tell("/v1/dns/drain?prefix=2001:db8::/96").await.unwrap_err().to_string();
+    assert!(wrong.contains("there are 64:ff9b::/96"), "{wrong}");
+    assert_eq!(tell("/v1/dns/undrain").await.unwrap()["prefixes"][0]["state"], "up");
+    server.abort();
 }

@@ -7,8 +7,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::links::Follower;
-use super::mtus::Mtus;
 use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
 use crate::metrics;
@@ -54,8 +52,7 @@ pub(super) struct Tasks {
     metrics: Vec<JoinHandle<()>>,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
     certificate: Option<dns64::CertificateHandle>,
-    links: Option<JoinHandle<()>>,
-    mtus: Option<JoinHandle<()>>,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -92,8 +89,7 @@ impl Tasks {
         metrics: Vec<TcpListener>,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
-        links: Option<Follower>,
-        mtus: Option<Mtus>,
+        followers: Vec<JoinHandle<()>>,
         failures: &mpsc::Sender<Failure>,
     ) -> Self {
         let metrics = metrics.into_iter().map(|listener| {
@@ -111,17 +107,19 @@ impl Tasks {
                 let _ = report.send(Failure::Control(error.to_string())).await;
             }
         });
-        let links = links.map(|follower| tokio::spawn(follower.run()));
         let certificate = dns64.as_ref().map(dns64::Server::certificate);
-        let mtus = mtus.map(Mtus::follow);
-        let dns64 = dns64.map(|server| serve_dns64(server, failures.clone()));
-        Self { control, metrics, certificate, dns64, links, mtus }
+        Self {
+            control,
+            metrics,
+            certificate,
+            dns64: dns64.map(|server| serve_dns64(server, failures.clone())),
+            followers,
+        }
     }
 
     async fn stop(self) {
-        for follower in [self.links, self.mtus].into_iter().flatten() {
-            follower.abort();
-        }
+        // Before what they follow goes away.
+        self.followers.iter().for_each(JoinHandle::abort);
         if let Some((task, stop)) = self.dns64 {
             // If the task has ended, there is nobody to tell.
             let _ = stop.send(());

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::coupling::Coupling;
 use super::links::{self, Follower};
 use super::mtus::Mtus;
 use super::running::{Failure, Running, Tasks};
@@ -19,7 +20,7 @@ use crate::config::{HostAddress, Settings};
 use crate::control::ControlSocket;
 use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::metrics;
-use crate::net::{self, Host, Links, Network, Sources};
+use crate::net::{self, Host, Links, Network, Sources, Watch};
 use crate::session_log::SessionLog;
 
 /// Starts both halves as configured.
@@ -43,11 +44,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         None => None,
     };
     let (dns64, links) = dns64.unzip();
-    let dns64_view = dns64.as_ref().map(|server| Dns64View {
-        listen: server.local_addrs(),
-        upstreams: settings.dns64.as_ref().map(|config| config.upstreams.clone()).unwrap_or_default(),
-        stats: server.stats(),
-    });
+    let dns64_view = dns64.as_ref().zip(settings.dns64.as_ref()).map(|(server, config)| Dns64View::new(server, config));
     let (network, started) = match &settings.policy {
         Some(policy) => {
             let (network, started) = start_translator(settings, policy, host, failures).await?;
@@ -66,9 +63,23 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         dns64: dns64_view,
         session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default(),
     });
+    let follower = links.flatten().map(|follower| tokio::spawn(follower.run()));
+    let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
+    let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, links.flatten(), mtus, failures);
+    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, followers, failures);
     Ok(Running { socket, network, view, tasks, session_log })
+}
+
+/// What lets DNS64 follow the translator, if both are on.
+fn couple(settings: &Settings, view: &Arc<View>) -> Option<Coupling> {
+    let (policy, dns64) = (settings.policy.as_ref()?, view.dns64.as_ref()?);
+    let index = view.translator.as_ref()?.with_dataplane(|dataplane| dataplane.device().index)?;
+    let watch = Watch::open(index, settings.device.routes)
+        .inspect_err(|error| warn!(%error, "DNS64 does not follow the translator"))
+        .ok()?;
+    let (view, health) = (Arc::clone(view), Arc::clone(&dns64.health));
+    Some(Coupling { watch, view, health, prefixes: policy.prefixes.clone() })
 }
 
 fn prefixes(settings: &Settings) -> Vec<String> {

@@ -11,6 +11,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod watch;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -28,6 +29,7 @@ use netlink::{Address, Link, Netlink, NetlinkError};
 use plan::Change;
 use sysctl::{SysctlError, Sysctls};
 use undo::{Record, RecordError};
+pub(crate) use watch::Watch;
 
 /// Packets that the kernel may queue for each queue of the device.
 const QUEUE_LEN: u32 = 1000;

@@ -131,6 +131,15 @@ impl Netlink {
         Ok(messages.iter().filter_map(link).collect())
     }
 
+    /// Whether an interface is up; nothing if there is none.
+    pub(crate) async fn is_up(&self, index: u32) -> Result<Option<bool>, NetlinkError> {
+        match self.0.link().get().match_index(index).execute().try_next().await.map_err(NetlinkError::from) {
+            Ok(message) => Ok(message.map(|message| message.header.flags.contains(LinkFlags::Up))),
+            Err(error) if error.is(Errno::NODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All addresses of this host.
     pub(crate) async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
         let messages: Vec<AddressMessage> = self.0.address().get().execute().try_collect().await?;

@@ -88,6 +88,52 @@ fn only_hosts_on_the_gateways_links_are_answered_and_links_are_followed() {
 }
 
 #[test]
+fn nothing_is_synthesised_while_the_device_is_down_or_the_prefix_drains_and_explain_says_so() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, nat64) = with_dns64(&lab);
+    let explain = || nat64.ask(&["dns", "explain", "legacy.example", "--client", "2001:db8:1::10"]).succeeded();
+    let explained = explain();
+    assert!(explained.contains("198.51.100.10 becomes 64:ff9b:1::c633:640a"), "{explained}");
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+
+    lab.gateway.ip("link set nat64 down");
+    eventually("no address while the device is down", PATIENCE, || dig(&lab, "AAAA legacy.example").is_empty());
+    let explained = explain();
+    assert!(explained.contains("has no prefix whose translator is up"), "{explained}");
+    let status = nat64.ask(&["status"]).succeeded();
+    assert!(status.contains("64:ff9b:1::/96 down: its device is down"), "{status}");
+    assert_eq!(dig(&lab, "AAAA dual.example"), ["2001:db8:ffff::10"], "real records are told");
+    lab.gateway.ip("link set nat64 up");
+    // The kernel took the route away with the device's IPv6.
+    eventually("the missing route is seen", PATIENCE, || nat64.ask(&["status"]).stdout.contains("not routed"));
+    lab.gateway.ip("-6 route add 64:ff9b:1::/96 dev nat64");
+    eventually("an address again", PATIENCE, || dig(&lab, "AAAA legacy.example") == [WEB6]);
+
+    let drained = nat64.ask(&["dns", "drain"]).succeeded();
+    assert_eq!(drained, "64:ff9b:1::/96 draining: drained by the operator\n");
+    assert!(dig(&lab, "AAAA legacy.example").is_empty());
+    nat64.ask(&["dns", "undrain", "64:ff9b:1::/96"]).succeeded();
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+    let flushed = nat64.ask(&["dns", "flush", "example"]).succeeded();
+    assert!(flushed.ends_with("answers forgotten\n") && !flushed.starts_with("0 "), "{flushed}");
+    let wrong = nat64.ask(&["dns", "drain", "2001:db8::/96"]).failed();
+    assert!(wrong.stderr.contains("no prefix of ours"), "{wrong}");
+}
+
+#[test]
+fn without_addresses_to_tell_clients_may_be_told_another_prefix() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _names = lab.name_server();
+    let nat64 = lab.nat64(&format!(
+        "{}[dns64]\nupstreams = [\"{SERVER}\"]\nwhen-unavailable = [\"2001:db8:f::/96\"]\n",
+        Lab::translator()
+    ));
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+    nat64.ask(&["dns", "drain"]).succeeded();
+    assert_eq!(dig(&lab, "AAAA legacy.example"), ["2001:db8:f::c633:640a"]);
+}
+
+#[test]
 fn the_translator_works_without_dns64() {
     let Some(lab) = Lab::new(Topology::default()) else { return };
     let _nat64 = lab.nat64(&Lab::translator());

@@ -109,6 +109,12 @@ impl Forwarder {
         unhelpful.ok_or(error)
     }
 
+    /// The upstreams, for people.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<String> = self.upstreams.iter().map(|upstream| upstream.address.to_string()).collect();
+        names.join(" ")
+    }
+
     /// Asks every upstream once whether it leads back to us; what it finds shows in the log and in who is asked.
     pub(crate) fn probe_all(self: &Arc<Self>) {
         for index in 0..self.upstreams.len() {

@@ -44,6 +44,27 @@ impl Question {
         &self.bytes[..self.bytes.len() - 4]
     }
 
+    /// The name at the beginning of bytes that begin with one in wire form.
+    pub(crate) fn name_of(bytes: &[u8]) -> &[u8] {
+        let mut at = 0;
+        while let Some(length @ 1..) = bytes.get(at).copied() {
+            at += 1 + usize::from(length);
+        }
+        bytes.get(..=at).unwrap_or(bytes)
+    }
+
+    /// Whether a name in wire form is this one's or below it, letter case aside.
+    pub(crate) fn has_below(&self, name: &[u8]) -> bool {
+        let own = self.name_bytes();
+        let mut rest = name;
+        while rest.len() > own.len()
+            && let Some((&length, after)) = rest.split_first()
+        {
+            rest = after.get(usize::from(length)..).unwrap_or_default();
+        }
+        rest.eq_ignore_ascii_case(own)
+    }
+
     /// The type asked for.
     pub(crate) fn kind(&self) -> u16 {
         self.word_from_end(4)

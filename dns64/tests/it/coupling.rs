@@ -50,7 +50,7 @@ async fn real_records_are_told_whatever_the_translator_does() {
 }
 
 async fn explained(server: &Running, name: &str) -> Explanation {
-    server.explainer.explain(name, "192.0.2.1".parse().unwrap(), None).await.unwrap()
+    server.explainer.explain(name, "AAAA", "192.0.2.1".parse().unwrap(), None).await.unwrap()
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn an_explanation_names_each_rule_up_to_the_one_that_decides() {
         ("excluded.example", Verdict::Native, "never synthesised"),
         ("mail.example", Verdict::Passed, "the domain is never synthesised"),
         ("ipv4only.arpa", Verdict::Local, "answered here"),
-        ("broken.example", Verdict::Failed, "response code 2"),
+        ("broken.example", Verdict::Failed, "SERVFAIL, which counts as no record"),
     ] {
         let explanation = explained(&server, name).await;
         assert_eq!(explanation.verdict, verdict, "{name}");
@@ -87,7 +87,56 @@ async fn an_explanation_names_each_rule_up_to_the_one_that_decides() {
     );
     server.policy.set_prefix_state(own(), PrefixState::Down);
     assert_eq!(explained(&server, "v4.example").await.verdict, Verdict::CutOff);
-    let outside = server.explainer.explain("v4.example", "::1".parse().unwrap(), None).await.unwrap();
+    let outside = server.explainer.explain("v4.example", "AAAA", "::1".parse().unwrap(), None).await.unwrap();
     assert_eq!(outside.verdict, Verdict::Refused);
-    assert!(server.explainer.explain("a..b", "::1".parse().unwrap(), None).await.is_err());
+    assert!(server.explainer.explain("a..b", "AAAA", "::1".parse().unwrap(), None).await.is_err());
+}
+
+#[tokio::test]
+async fn other_types_are_explained_too_with_who_was_asked() {
+    let (general, routed) = (Upstream::zone(ZONE).await, Upstream::zone("x.corp.example. 9 A 192.0.2.7").await);
+    let mut config = config(&[general.address]);
+    config.domains = vec![Domain { domain: "both.example".to_owned(), treatment: Treatment::StripA }];
+    config.routes = vec![dns64::Route { domain: "corp.example".to_owned(), upstreams: vec![routed.address.into()] }];
+    let server = start(config).await;
+    for (name, kind, verdict, reason) in [
+        ("both.example", "A", Verdict::Filtered, "A records of the domain are not told"),
+        ("v4.example", "txt", Verdict::Passed, "only AAAA records are synthesised"),
+        ("v4.example", "TYPE65", Verdict::Passed, "asked of 127.0.0.1:"),
+        ("x.corp.example", "A", Verdict::Passed, "by a route of its domain: no error, aliases 0, addresses 192.0.2.7"),
+        ("x.corp.example", "A", Verdict::Passed, "from the cache, 0 s old"),
+        ("7.2.0.192.in-addr.arpa", "PTR", Verdict::Passed, "the name does not exist"),
+    ] {
+        let told = server.explainer.explain(name, kind, "127.0.0.1".parse().unwrap(), None).await.unwrap();
+        let findings: Vec<&str> = told.rules.iter().map(|rule| rule.finding.as_str()).collect();
+        assert!(told.verdict == verdict && findings.iter().any(|one| one.contains(reason)), "{name}: {told:?}");
+    }
+    let bad = server.explainer.explain("v4.example", "NOTYPE", "::1".parse().unwrap(), None).await.unwrap_err();
+    assert!(bad.to_string().contains("`NOTYPE` is no record type"), "{bad}");
+}
+
+#[tokio::test]
+async fn what_is_flushed_is_asked_for_again_and_the_rest_is_not() {
+    let upstream = Upstream::zone(ZONE).await;
+    let server = start_with(&upstream).await;
+    let questions = ["v4.example. AAAA", "mail.v4.example. A", "both.example. AAAA"];
+    let ask_all = async || {
+        let before = upstream.asked().len();
+        for question in questions {
+            // What was told twice is ready to be sent.
+            ask(server.address, question).await;
+            ask(server.address, question).await;
+        }
+        let mut asked = upstream.asked()[before..].to_vec();
+        asked.sort();
+        asked
+    };
+    ask_all().await;
+    assert_eq!(ask_all().await, [""; 0]);
+    assert_eq!(server.cache.flush(Some("V4.example")).unwrap(), 3);
+    assert_eq!(ask_all().await, ["mail.v4.example. A", "v4.example. A", "v4.example. AAAA"]);
+    server.cache.flush(None).unwrap();
+    assert_eq!(server.stats.snapshot().cache_entries, 0);
+    assert!(ask_all().await.contains(&"both.example. AAAA".to_owned()));
+    assert!(server.cache.flush(Some("a..b")).is_err());
 }

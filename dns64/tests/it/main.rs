@@ -61,6 +61,7 @@ pub(crate) struct Running {
     pub(crate) stats: Arc<Stats>,
     pub(crate) policy: dns64::PolicyHandle,
     pub(crate) explainer: dns64::Explainer,
+    pub(crate) cache: dns64::CacheHandle,
     _stop: oneshot::Sender<()>,
 }
 
@@ -82,13 +83,13 @@ pub(crate) fn patient(upstreams: &[SocketAddr]) -> Config {
 pub(crate) async fn start(config: Config) -> Running {
     let server = Server::bind(config).await.unwrap();
     let (address, stats, policy) = (server.local_addrs()[0], server.stats(), server.policy());
-    let explainer = server.explainer();
+    let (explainer, cache) = (server.explainer(), server.cache());
     let (tls, https, certificate) = (server.tls_addrs(), server.https_addrs(), server.certificate());
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(server.run(async move {
         let _ = stopped.await;
     }));
-    Running { address, tls, https, certificate, stats, policy, explainer, _stop: stop }
+    Running { address, tls, https, certificate, stats, policy, explainer, cache, _stop: stop }
 }
 
 /// A server in front of one upstream.
