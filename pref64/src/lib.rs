@@ -22,6 +22,8 @@ const U_OCTET: u128 = 0xff << 56;
 #[serde(try_from = "String", into = "String")]
 pub struct Pref64 {
     bits: u128,
+    /// The bits that the length covers.
+    mask: u128,
     length: u8,
 }
 
@@ -52,7 +54,7 @@ pub enum Pref64Error {
 
 impl Pref64 {
     /// The well-known prefix `64:ff9b::/96` (RFC 6052 §2.1).
-    pub const WELL_KNOWN: Self = Self { bits: 0x0064_ff9b << 96, length: 96 };
+    pub const WELL_KNOWN: Self = Self { bits: 0x0064_ff9b << 96, mask: u128::MAX << 32, length: 96 };
 
     /// The prefix lengths that RFC 6052 §2.2 allows, in bits.
     pub const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
@@ -77,7 +79,7 @@ impl Pref64 {
         if first.is_multicast() || first.is_unicast_link_local() || bits >> 96 == 0 {
             return Err(Pref64Error::NotUnicast(net));
         }
-        Ok(Self { bits, length })
+        Ok(Self { bits, mask: u128::MAX << (128 - length), length })
     }
 
     /// The prefix as a network.
@@ -93,18 +95,21 @@ impl Pref64 {
     }
 
     /// Whether this is `64:ff9b::/96`, to which RFC 6052 §3.1 applies.
+    #[inline]
     #[must_use]
     pub fn is_well_known(&self) -> bool {
         *self == Self::WELL_KNOWN
     }
 
     /// Whether the first bits of `address` are this prefix.
+    #[inline]
     #[must_use]
     pub const fn contains(&self, address: Ipv6Addr) -> bool {
-        (address.to_bits() ^ self.bits) >> (128 - self.length) == 0
+        address.to_bits() & self.mask == self.bits
     }
 
     /// The IPv4-embedded IPv6 address of `address`, with a zero suffix (RFC 6052 §2.2, figure 1).
+    #[inline]
     #[must_use]
     pub const fn embed(&self, address: Ipv4Addr) -> Ipv6Addr {
         let v4 = address.to_bits() as u128;
@@ -123,10 +128,11 @@ impl Pref64 {
     /// The IPv4 address in `address`, or nothing if the address is not under this prefix or has bits 64 to 71 set.
     ///
     /// The suffix is ignored, as RFC 6052 §2.2 asks.
+    #[inline]
     #[must_use]
     pub const fn extract(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         let bits = address.to_bits();
-        if (bits ^ self.bits) >> (128 - self.length) != 0 {
+        if bits & self.mask != self.bits {
             return None;
         }
         if self.length == 96 {
@@ -204,11 +210,12 @@ impl WellKnownPolicy {
     /// Whether `address` may be represented under `prefix`.
     ///
     /// `192.0.0.170` and `192.0.0.171` always may, since `ipv4only.arpa` is how hosts find the prefix (RFC 7050 §2.2).
+    #[inline]
     #[must_use]
     pub fn permits(self, prefix: Pref64, address: Ipv4Addr) -> bool {
         !prefix.is_well_known()
-            || (self == Self::AllowPrivate && special::is_routable_unicast(address))
             || special::is_global(address)
+            || (self == Self::AllowPrivate && special::is_routable_unicast(address))
             || special::IPV4ONLY_ARPA.contains(&address)
     }
 }

@@ -20,6 +20,14 @@ pub struct SpecialRange {
     pub globally_reachable: bool,
 }
 
+impl SpecialRange {
+    #[inline]
+    const fn contains(&self, address: Ipv4Addr) -> bool {
+        // No row has a prefix of no bits.
+        (address.to_bits() ^ self.net.addr().to_bits()) >> (32 - self.net.prefix_len()) == 0
+    }
+}
+
 const fn range(octets: [u8; 4], length: u8, name: &'static str, source: &'static str) -> SpecialRange {
     let address = Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]);
     SpecialRange { net: Ipv4Net::new_assert(address, length), name, source, globally_reachable: false }
@@ -59,13 +67,41 @@ pub const RANGES: [SpecialRange; 26] = [
     range([240, 0, 0, 0], 4, "Reserved", "RFC 1112 section 4"),
 ];
 
+/// By the first octet of an address: the rows of the registry that have such addresses, as bits. Most octets have none.
+const ROWS_OF_OCTET: [u32; 256] = {
+    let mut rows = [0; 256];
+    let mut row = 0;
+    while row < RANGES.len() {
+        let net = RANGES[row].net;
+        let mut octet = net.addr().octets()[0] as usize;
+        // More than one octet only where the prefix is shorter than that.
+        let end = octet + 1 + (0xff_usize >> net.prefix_len());
+        while octet < end {
+            rows[octet] |= 1 << row;
+            octet += 1;
+        }
+        row += 1;
+    }
+    rows
+};
+
 /// The row of the registry that `address` falls in, the most specific one.
+#[inline]
 #[must_use]
 pub fn range_of(address: Ipv4Addr) -> Option<&'static SpecialRange> {
-    RANGES.iter().find(|range| range.net.contains(&address))
+    let mut rows = ROWS_OF_OCTET[usize::from(address.octets()[0])];
+    while rows != 0 {
+        let range = &RANGES[rows.trailing_zeros() as usize];
+        if range.contains(address) {
+            return Some(range);
+        }
+        rows &= rows - 1;
+    }
+    None
 }
 
 /// Whether an address is a global one: in no row of the registry, or in a row that is globally reachable.
+#[inline]
 #[must_use]
 pub fn is_global(address: Ipv4Addr) -> bool {
     range_of(address).is_none_or(|range| range.globally_reachable)
@@ -74,6 +110,7 @@ pub fn is_global(address: Ipv4Addr) -> bool {
 /// Whether an address can be a host's own and the destination of a packet: not 0/8, 127/8, multicast, 240/4 or broadcast.
 ///
 /// Link-local addresses (169.254/16) are unicast but stay on their link; they are not routable, so they are refused too.
+#[inline]
 #[must_use]
 pub const fn is_routable_unicast(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();

@@ -128,3 +128,18 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn an_address_is_found_in_the_first_row_that_has_it(
+        bits in any::<u32>(),
+        row in 0..special::RANGES.len(),
+        beside in -2_i64..=2,
+    ) {
+        let edge = u32::from(special::RANGES[row].net.network()).wrapping_add_signed(i32::try_from(beside).unwrap());
+        for address in [bits, edge].map(Ipv4Addr::from_bits) {
+            let found = special::RANGES.iter().find(|range| range.net.contains(&address));
+            prop_assert_eq!(special::range_of(address).copied(), found.copied(), "{}", address);
+        }
+    }
+}
