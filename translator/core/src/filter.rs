@@ -93,6 +93,10 @@ pub(crate) fn unparsed_v4(pool: &Pool, packet: &[u8], error: ParseError) -> Stop
 /// Whether the prefix may stand for this IPv4 address (RFC 6052 §3.1).
 #[inline]
 pub(crate) fn may_represent(policy: &Policy, prefix: u8, address: Ipv4Addr) -> Result<(), DropReason> {
+    // Most addresses may be under any prefix.
+    if special::is_global(address) {
+        return Ok(());
+    }
     let prefix = policy.prefixes[usize::from(prefix)];
     if policy.well_known.permits(prefix, address) { Ok(()) } else { Err(DropReason::WellKnownPrefix) }
 }

@@ -110,7 +110,10 @@ impl Batch<'_> {
         let remote = (incoming.remote, incoming.remote_port);
         let (mut shard, mapping) =
             translator.owner_of(incoming.protocol, incoming.external, remote).ok_or(DropReason::NoMapping)?;
-        shard.inbound(&mut self.context(), mapping, incoming)
+        match shard.known_inbound(&self.rules(), mapping, incoming) {
+            Ok(internal) => Ok(internal),
+            Err(mapping) => shard.open_inbound(&mut self.context(), mapping, incoming),
+        }
     }
 
     /// A SYN that nobody inside has asked for may be half of a simultaneous open (RFC 6146 §3.5.2.2, CLOSED).

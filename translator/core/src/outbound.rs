@@ -7,7 +7,7 @@ use crate::fragment::{Admission, Arrival, Held, Key, allow_fragmentation};
 use crate::packet::{self, HEADROOM, PacketBuf, Parsed6, Upper};
 use crate::refuse::Stop;
 use crate::rewrite::{self, Endpoints, ErrorEndpoints};
-use crate::session::Outgoing;
+use crate::session::{External, Outgoing};
 use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
 use crate::verdict::{Direction, DropReason};
@@ -80,7 +80,7 @@ impl Batch<'_> {
             bytes,
         };
         let translator = self.translator;
-        let external = translator.shard_of(parsed.source).outbound(&mut self.context(), &outgoing)?;
+        let external = self.send(&outgoing)?;
         let to = Endpoints {
             source: translator.pool.address(external.address),
             source_port: external.port,
@@ -93,6 +93,15 @@ impl Batch<'_> {
         let counters = &self.worker.counters;
         counters.count_translated(Direction::SixToFour, transport.protocol, packets.into(), bytes.into());
         Ok(())
+    }
+
+    /// Takes a packet to its session, or makes one for it.
+    fn send(&mut self, outgoing: &Outgoing) -> Result<External, DropReason> {
+        let mut shard = self.translator.shard_of(outgoing.source);
+        match shard.known_outbound(&self.rules(), outgoing) {
+            Ok(external) => Ok(external),
+            Err(mapping) => shard.open_outbound(&mut self.context(), mapping, outgoing),
+        }
     }
 
     /// A packet for a pool address is turned round (RFC 6146 §3.8).
@@ -128,7 +137,7 @@ impl Batch<'_> {
         let host = embedded.destination;
         let external = translator
             .shard_of(host)
-            .external_of(&self.context(), inside.protocol, (host, inside.near), (remote, inside.far))
+            .external_of(&translator.policy, inside.protocol, (host, inside.near), (remote, inside.far))
             .ok_or(DropReason::NoMapping)?;
         let pool_address = translator.pool.address(external.address);
         // A router's own IPv6 address has no IPv4 counterpart (RFC 6791 §3.1); the host's own does.

@@ -13,8 +13,8 @@ use crate::random::Random;
 use crate::refuse::{self, Stop};
 use crate::rewrite;
 use crate::session::{
-    Allocation, Claim, Context, External, Keys, Overlap, Pool, SHARED, Shard, StoredSyns, Tick, Totals, Trigger,
-    subscriber_prefix,
+    Allocation, Claim, Context, External, Keys, Lifetimes, Overlap, Pool, Rules, SHARED, Shard, StoredSyns, Tick,
+    Totals, Trigger, subscriber_prefix,
 };
 use crate::time::Timestamp;
 use crate::verdict::{Direction, DropReason, Verdict};
@@ -30,12 +30,15 @@ pub struct Translator {
     pub(crate) pool: Pool,
     pub(crate) allocation: Allocation,
     pub(crate) totals: Totals,
+    pub(crate) lifetimes: Lifetimes,
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
     pub(crate) overlap: Overlap,
     pub(crate) links: Links,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     keys: Keys,
+    /// The bits of an address that name its subscriber.
+    subscriber_mask: u128,
     /// A secret for flow labels.
     pub(crate) flow_seed: u64,
     random: Mutex<Random>,
@@ -55,6 +58,8 @@ impl Translator {
         let translator = Self {
             allocation: Allocation::new(&policy, &pool),
             fragments: Fragments::new(policy.subscriber_length),
+            lifetimes: Lifetimes::new(&policy.timers),
+            subscriber_mask: subscriber_prefix(policy.subscriber_length, Ipv6Addr::from_bits(u128::MAX)),
             pool,
             policy,
             totals: Totals::default(),
@@ -119,6 +124,7 @@ impl Translator {
         self.shards.len()
     }
 
+    #[inline(always)]
     pub(crate) fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
         // A panic under the lock is contained by the caller of this crate; the tables are usable after it.
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
@@ -127,7 +133,7 @@ impl Translator {
     /// The shard of a host behind the translator.
     #[inline]
     pub(crate) fn shard_of(&self, host: Ipv6Addr) -> MutexGuard<'_, Shard> {
-        let hash = self.keys.subscriber(subscriber_prefix(self.policy.subscriber_length, host));
+        let hash = self.keys.subscriber(host.to_bits() & self.subscriber_mask);
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
         self.shard(hash as usize % SHARDS)
     }
@@ -190,6 +196,12 @@ impl Batch<'_> {
     /// The worker, whose spill is to be drained after each packet.
     pub const fn worker(&mut self) -> &mut Worker {
         self.worker
+    }
+
+    /// What a packet's effect on its session depends on.
+    #[inline]
+    pub(crate) const fn rules(&self) -> Rules<'_> {
+        Rules { policy: &self.translator.policy, lifetimes: &self.translator.lifetimes, tick: self.tick }
     }
 
     /// What the session tables need of this batch.

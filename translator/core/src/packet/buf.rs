@@ -29,24 +29,28 @@ impl<'b> PacketBuf<'b> {
     }
 
     /// The packet.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.storage[self.start..self.end]
     }
 
     /// The packet, to be written to.
+    #[inline]
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.storage[self.start..self.end]
     }
 
     /// Where in the buffer the packet starts, in bytes.
+    #[inline]
     #[must_use]
     pub const fn start(&self) -> usize {
         self.start
     }
 
     /// The packet's length in bytes.
+    #[inline]
     #[must_use]
     pub const fn len(&self) -> usize {
         self.end - self.start
@@ -62,6 +66,7 @@ impl<'b> PacketBuf<'b> {
     ///
     /// # Panics
     /// If the packet is shorter than that.
+    #[inline]
     pub fn cut_front(&mut self, by: usize) {
         assert!(by <= self.len(), "no more can be cut than is there");
         self.start += by;
@@ -71,6 +76,7 @@ impl<'b> PacketBuf<'b> {
     ///
     /// # Panics
     /// If there is less room in front; callers leave [`HEADROOM`].
+    #[inline]
     pub fn grow_front(&mut self, by: usize) {
         assert!(by <= self.start, "a buffer has headroom for what translation adds");
         self.start -= by;
@@ -90,6 +96,7 @@ impl<'b> PacketBuf<'b> {
     }
 
     /// Shortens the packet to `len` bytes, from its end; a packet that is not longer stays as it is.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start + len);
     }

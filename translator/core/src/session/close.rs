@@ -42,17 +42,14 @@ impl Shard {
     /// Removes a session that is in no bucket of the wheel, and its mapping if that was the last one.
     fn remove_session(&mut self, context: &mut Context<'_>, index: u32, reason: EndReason) {
         let session = self.sessions[index];
-        let hash = self.keys.remote(session.mapping, session.remote, session.remote_port);
-        if let Ok(entry) = self.by_remote.find_entry(hash, |&other| other == index) {
-            entry.remove();
+        let mapping = &mut self.mappings[session.mapping];
+        if mapping.own == index {
+            mapping.own = Mapping::NO_OWN;
+        } else {
+            self.remove_from_table(index, &session);
         }
         self.sessions[index].mapping = Session::REMOVED;
         self.sessions.remove(index);
-        let Self { by_remote, sessions, keys, .. } = self;
-        shrink(by_remote, |&index| {
-            let Session { mapping, remote, remote_port, .. } = sessions[index];
-            keys.remote(mapping, remote, remote_port)
-        });
         let peer = (session.mapping, session.remote);
         if let Some(count) = self.peers.get_mut(&peer) {
             *count -= 1;
@@ -74,6 +71,15 @@ impl Shard {
             let closed = protocol == Protocol::Tcp && session.state == TcpState::V6FinV4FinRcv;
             self.remove_mapping(context, session.mapping, closed);
         }
+    }
+
+    fn remove_from_table(&mut self, index: u32, session: &Session) {
+        let Self { by_remote, sessions, keys, .. } = self;
+        let hash_of = |session: &Session| keys.remote(session.mapping, session.remote, session.remote_port);
+        if let Ok(entry) = by_remote.find_entry(hash_of(session), |&other| other == index) {
+            entry.remove();
+        }
+        shrink(by_remote, |&index| hash_of(&sessions[index]));
     }
 
     /// Removes a mapping without sessions. Its port rests, unless TCP closed cleanly (RFC 6888 REQ-8).

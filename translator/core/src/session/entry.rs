@@ -20,7 +20,14 @@ pub(crate) struct Mapping {
     pub(crate) scope: Scope,
     pub(crate) subscriber: u32,
     pub(crate) sessions: u32,
+    /// One of its sessions, which is found by this alone; [`Mapping::NO_OWN`] if that has ended. Most mappings have one
+    /// session, which then costs no entry in a table and no look-up there.
+    pub(crate) own: u32,
     pub(crate) created: Tick,
+}
+
+impl Mapping {
+    pub(crate) const NO_OWN: u32 = u32::MAX;
 }
 
 /// How a mapping came to be, which decides when it goes.
@@ -67,17 +74,13 @@ pub(crate) struct Tally {
 impl Tally {
     /// Adds packets and bytes, in 48 bits each.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the parts are cut out on purpose")]
     pub(crate) const fn add(&mut self, packets: u32, bytes: u32) {
-        let traffic = self.total();
-        let packets = traffic.packets + packets as u64;
-        let bytes = traffic.bytes + bytes as u64;
-        *self = Self {
-            packets: packets as u32,
-            packets_high: (packets >> 32) as u16,
-            bytes_high: (bytes >> 32) as u16,
-            bytes: bytes as u32,
-        };
+        let carry;
+        (self.packets, carry) = self.packets.overflowing_add(packets);
+        self.packets_high = self.packets_high.wrapping_add(carry as u16);
+        let carry;
+        (self.bytes, carry) = self.bytes.overflowing_add(bytes);
+        self.bytes_high = self.bytes_high.wrapping_add(carry as u16);
     }
 
     pub(crate) const fn total(&self) -> crate::event::Traffic {

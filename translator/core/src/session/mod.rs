@@ -4,10 +4,12 @@ mod allocation;
 mod bytes;
 mod close;
 mod entry;
+mod known;
 mod open;
 mod overlap;
 mod pool;
 mod ports;
+mod refresh;
 mod shard;
 mod slab;
 mod stored_syn;
@@ -20,6 +22,7 @@ pub(crate) use allocation::Allocation;
 pub(crate) use entry::{Mapping, MappingKind, Session};
 pub(crate) use overlap::{Claim, Overlap};
 pub(crate) use pool::{External, Pool, SHARED};
+pub(crate) use refresh::{Lifetimes, Rules};
 pub(crate) use shard::{
     Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
 };

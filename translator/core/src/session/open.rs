@@ -251,6 +251,7 @@ impl Shard {
             scope: plan.scope,
             subscriber,
             sessions: 0,
+            own: Mapping::NO_OWN,
             created: context.tick,
         });
         let Self { by_internal, mappings, keys, .. } = self;
@@ -305,11 +306,15 @@ impl Shard {
     fn insert_session(&mut self, context: &mut Context<'_>, session: Session) -> u32 {
         let Session { mapping, remote, .. } = session;
         let index = self.sessions.insert(session);
-        let Self { by_remote, sessions, keys, .. } = self;
-        let hash_of = |session: &Session| keys.remote(session.mapping, session.remote, session.remote_port);
-        by_remote.insert_unique(hash_of(&session), index, |&index| hash_of(&sessions[index]));
-        self.wheel.insert(&mut self.sessions, index);
-        let entry = &mut self.mappings[mapping];
+        let Self { by_remote, sessions, mappings, keys, .. } = self;
+        let entry = &mut mappings[mapping];
+        if entry.own == Mapping::NO_OWN {
+            entry.own = index;
+        } else {
+            let hash_of = |session: &Session| keys.remote(session.mapping, session.remote, session.remote_port);
+            by_remote.insert_unique(hash_of(&session), index, |&index| hash_of(&sessions[index]));
+        }
+        self.wheel.insert(sessions, index);
         entry.sessions += 1;
         let (protocol, subscriber) = (entry.protocol, entry.subscriber);
         self.subscribers[subscriber].sessions += 1;

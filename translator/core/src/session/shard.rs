@@ -12,19 +12,18 @@ use hashbrown::{HashMap, HashTable};
 
 use super::allocation::{Allocation, Blocks, Resting};
 use super::entry::{Mapping, MappingKind, Session, Subscriber};
-use super::overlap::{EVERYWHERE, Overlap, Scope};
+use super::overlap::{Overlap, Scope};
 use super::pool::{External, Pool};
 use super::slab::Slab;
 use super::stored_syn::StoredSyns;
-use super::tcp::{Lifetime, Segment, step};
 use super::totals::Totals;
 use super::wheel::{Tick, Wheel};
 use crate::event::{Event, EventBuffer, EventKind};
-use crate::packet::{Protocol, tcp_flags};
-use crate::policy::{MappingBehavior, Policy};
+use crate::packet::Protocol;
+use crate::policy::Policy;
 use crate::random::Random;
 use crate::time::Timestamp;
-use crate::verdict::{Direction, DropReason};
+use crate::verdict::DropReason;
 
 /// What a packet is to the session tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +115,7 @@ impl Keys {
     #[inline]
     pub(super) fn internal(&self, protocol: Protocol, address: Ipv6Addr, port: u16, scope: Scope) -> u64 {
         let mut hasher = self.hasher();
-        hasher.write_u128(address.to_bits());
+        hasher.write_u128(u128::from_ne_bytes(address.octets()));
         hasher.write_u64(u64::from(scope.0.to_bits()) << 32 | u64::from(scope.1) << 16 | u64::from(port));
         hasher.write_u8(protocol as u8);
         hasher.finish()
@@ -161,6 +160,7 @@ pub(crate) struct Shard {
     pub(super) mappings: Slab<Mapping>,
     pub(super) by_internal: HashTable<u32>,
     pub(super) sessions: Slab<Session>,
+    /// Sessions that are not their mapping's own.
     pub(super) by_remote: HashTable<u32>,
     pub(super) subscribers: Slab<Subscriber>,
     pub(super) by_prefix: HashTable<u32>,
@@ -190,25 +190,6 @@ impl Tcp {
     pub(crate) const NONE: Self = Self { flags: 0, sequence: 0, acknowledgment: 0 };
 }
 
-impl Session {
-    /// Keeps what a segment acknowledges. Returns false for a reset that cannot be the other end's: its sequence number
-    /// is far from what the receiver expects (RFC 7857 §2.2).
-    #[inline]
-    const fn note(&mut self, tcp: Tcp, direction: Direction) -> bool {
-        /// The largest receive window that is common, either way: a reset may be late or ahead.
-        const NEAR: u32 = 16 << 20;
-        if tcp.flags & tcp_flags::RST != 0 {
-            let expected = self.expected[direction as usize];
-            return expected == 0 || tcp.sequence.wrapping_sub(expected).wrapping_add(NEAR) <= 2 * NEAR;
-        }
-        if tcp.flags & tcp_flags::ACK != 0 {
-            let opposite = 1 - direction as usize;
-            self.expected[opposite] = tcp.acknowledgment;
-        }
-        true
-    }
-}
-
 impl Shard {
     pub(crate) fn new(number: u32, keys: Keys, seed: u64) -> Self {
         Self {
@@ -228,75 +209,30 @@ impl Shard {
         }
     }
 
-    /// Takes a packet from the IPv6 side through the tables: the pool address and port to send it from.
-    #[inline]
-    pub(crate) fn outbound(&mut self, context: &mut Context<'_>, packet: &Outgoing) -> Result<External, DropReason> {
-        let scope = (packet.remote, packet.remote_port);
-        let Some(mapping) = self.mapping_towards(context, packet.protocol, packet.source, packet.source_port, scope)
-        else {
-            return self.open_mapping(context, packet);
-        };
-        let external = self.mappings[mapping].external;
-        match self.session_of(mapping, packet.remote, packet.remote_port) {
-            Some(session) => {
-                self.refresh(context, session, packet.protocol, packet.trigger, Direction::SixToFour);
-                self.sessions[session].outbound.add(packet.packets, packet.bytes);
-            }
-            None => self.open_session_from_inside(context, mapping, packet)?,
-        }
-        Ok(external)
-    }
-
-    /// Takes a packet from the IPv4 side through the tables: the host to send it to.
-    #[inline]
-    pub(crate) fn inbound(
+    /// Takes a packet from the IPv6 side that has no session through the tables: the pool address and port to send it
+    /// from.
+    pub(crate) fn open_outbound(
         &mut self,
         context: &mut Context<'_>,
-        mapping: u32,
+        mapping: Option<u32>,
+        packet: &Outgoing,
+    ) -> Result<External, DropReason> {
+        let Some(mapping) = mapping else { return self.open_mapping(context, packet) };
+        self.open_session_from_inside(context, mapping, packet)?;
+        Ok(self.mappings[mapping].external)
+    }
+
+    /// Takes a packet from the IPv4 side that has no session through the tables: the host to send it to.
+    pub(crate) fn open_inbound(
+        &mut self,
+        context: &mut Context<'_>,
+        mapping: Option<u32>,
         packet: &Incoming,
     ) -> Result<Internal, DropReason> {
-        let scope = (packet.remote, packet.remote_port);
-        let mapping = self.owner(mapping, packet.protocol, packet.external, scope).ok_or(DropReason::NoMapping)?;
+        let mapping = mapping.ok_or(DropReason::NoMapping)?;
+        let prefix = self.open_session_from_outside(context, mapping, packet)?;
         let Mapping { internal, internal_port, .. } = self.mappings[mapping];
-        let prefix = match self.session_of(mapping, packet.remote, packet.remote_port) {
-            Some(session) => {
-                self.refresh(context, session, packet.protocol, packet.trigger, Direction::FourToSix);
-                self.sessions[session].inbound.add(packet.packets, packet.bytes);
-                self.sessions[session].prefix
-            }
-            None => self.open_session_from_outside(context, mapping, packet)?,
-        };
         Ok(Internal { address: internal, port: internal_port, prefix })
-    }
-
-    /// The pool address and port of a host's own, for the packet inside an ICMP error that the host's side sent about
-    /// what had come from `remote`.
-    pub(crate) fn external_of(
-        &self,
-        context: &Context<'_>,
-        protocol: Protocol,
-        (address, port): (Ipv6Addr, u16),
-        remote: Scope,
-    ) -> Option<External> {
-        let mapping = self.mapping_towards(context, protocol, address, port, remote)?;
-        Some(self.mappings[mapping].external)
-    }
-
-    /// The host that a pool address and port belong to, for the packet inside an ICMP error from the IPv4 side.
-    pub(crate) fn internal_of(
-        &self,
-        mapping: u32,
-        protocol: Protocol,
-        external: External,
-        remote: Scope,
-    ) -> Option<Internal> {
-        let mapping = self.owner(mapping, protocol, external, remote)?;
-        let session = self.session_of(mapping, remote.0, remote.1);
-        Some(Internal {
-            address: self.mappings[mapping].internal,
-            port: self.mappings[mapping].internal_port,
-            prefix: session.map_or(0, |session| self.sessions[session].prefix),
-        })
     }
 
     /// Calls `visit` for the mappings of one page and returns whether there are more pages.
@@ -316,114 +252,9 @@ impl Shard {
         page_range(page + 1, end).start < end
     }
 
-    /// The mapping that a host's packets to a destination use.
-    #[inline]
-    fn mapping_towards(
-        &self,
-        context: &Context<'_>,
-        protocol: Protocol,
-        address: Ipv6Addr,
-        port: u16,
-        destination: Scope,
-    ) -> Option<u32> {
-        let mapping = self.mapping_of(protocol, address, port, EVERYWHERE);
-        match context.policy.mapping {
-            MappingBehavior::EndpointIndependent => mapping,
-            // What is everywhere here is static.
-            MappingBehavior::AddressAndPortDependent => {
-                mapping.or_else(|| self.mapping_of(protocol, address, port, destination))
-            }
-        }
-    }
-
-    #[inline]
-    fn mapping_of(&self, protocol: Protocol, address: Ipv6Addr, port: u16, scope: Scope) -> Option<u32> {
-        let hash = self.keys.internal(protocol, address, port, scope);
-        let same = |&index: &u32| {
-            let mapping = &self.mappings[index];
-            mapping.internal == address
-                && mapping.internal_port == port
-                && mapping.protocol == protocol
-                && mapping.scope == scope
-        };
-        self.by_internal.find(hash, same).copied()
-    }
-
-    #[inline]
-    pub(super) fn session_of(&self, mapping: u32, remote: Ipv4Addr, port: u16) -> Option<u32> {
-        let hash = self.keys.remote(mapping, remote, port);
-        let same = |&index: &u32| {
-            let session = &self.sessions[index];
-            session.mapping == mapping && session.remote == remote && session.remote_port == port
-        };
-        self.by_remote.find(hash, same).copied()
-    }
-
     pub(super) fn subscriber_of(&self, prefix: u128) -> Option<u32> {
         let hash = self.keys.subscriber(prefix);
         self.by_prefix.find(hash, |&index| self.subscribers[index].prefix == prefix).copied()
-    }
-
-    /// The mapping that a slot names, if the slot still says the truth: between reading it and locking the shard, the
-    /// port may have changed hands.
-    #[inline]
-    fn owner(&self, mapping: u32, protocol: Protocol, external: External, remote: Scope) -> Option<u32> {
-        let entry = self.mappings.get(mapping)?;
-        let alive = match entry.kind {
-            MappingKind::Free => false,
-            MappingKind::Overlapping => entry.scope == remote,
-            MappingKind::Dynamic | MappingKind::Static => true,
-        };
-        (alive && entry.external == external && entry.protocol == protocol).then_some(mapping)
-    }
-
-    #[inline]
-    fn refresh(
-        &mut self,
-        context: &Context<'_>,
-        index: u32,
-        protocol: Protocol,
-        trigger: Trigger,
-        direction: Direction,
-    ) {
-        let session = &mut self.sessions[index];
-        let timers = &context.policy.timers;
-        let refreshes = context.policy.inbound_refresh || direction == Direction::SixToFour;
-        let lifetime = match (trigger, protocol) {
-            (Trigger::Tcp(tcp), _) => {
-                if !session.note(tcp, direction) && context.policy.check_resets {
-                    return;
-                }
-                let (state, lifetime) = step(session.state, Segment::of(tcp.flags, direction));
-                let moved = std::mem::replace(&mut session.state, state) != state;
-                if !refreshes && !moved {
-                    return;
-                }
-                match lifetime {
-                    Lifetime::Established => timers.tcp_established,
-                    Lifetime::Opening => timers.tcp_opening,
-                    Lifetime::Closing => timers.tcp_closing,
-                    Lifetime::Transitory => timers.tcp_transitory,
-                    Lifetime::Unchanged => return,
-                }
-            }
-            _ if !refreshes => return,
-            (_, Protocol::Icmp) => timers.icmp,
-            (_, Protocol::Udp | Protocol::Tcp) => timers.udp,
-        };
-        let deadline = context.tick.after(lifetime);
-        if deadline >= session.expires {
-            session.expires = deadline;
-        } else {
-            self.bring_forward(index, deadline);
-        }
-    }
-
-    #[cold]
-    fn bring_forward(&mut self, index: u32, deadline: Tick) {
-        self.wheel.remove(&mut self.sessions, index);
-        self.sessions[index].expires = deadline;
-        self.wheel.insert(&mut self.sessions, index);
     }
 
     pub(super) fn report(&self, context: &mut Context<'_>, mapping: u32, kind: EventKind, session: Option<&Session>) {

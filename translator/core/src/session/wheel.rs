@@ -26,8 +26,18 @@ impl Tick {
 
     /// The first unit that begins when `lifetime` has passed in full.
     pub(crate) fn after(self, lifetime: Duration) -> Self {
-        let units = u32::try_from(lifetime.as_millis().div_ceil(Self::MILLIS.into())).unwrap_or(u32::MAX);
-        Self(self.0.saturating_add(units).saturating_add(1))
+        self.plus(Self::units(lifetime))
+    }
+
+    /// How many units to wait for `lifetime` to have passed in full.
+    pub(crate) fn units(lifetime: Duration) -> u32 {
+        u32::try_from(lifetime.as_millis().div_ceil(Self::MILLIS.into())).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// So many units later.
+    #[inline]
+    pub(crate) const fn plus(self, units: u32) -> Self {
+        Self(self.0.saturating_add(units))
     }
 
     /// When the unit begins.

@@ -1,0 +1,160 @@
+//! Looking up what a packet belongs to.
+
+use std::net::Ipv6Addr;
+
+use super::entry::{Mapping, MappingKind};
+use super::overlap::{EVERYWHERE, Scope};
+use super::pool::External;
+use super::refresh::Rules;
+use super::shard::{Incoming, Internal, Outgoing, Shard};
+use super::wheel::Tick;
+use crate::packet::Protocol;
+use crate::policy::{MappingBehavior, Policy};
+use crate::verdict::Direction;
+
+impl Shard {
+    /// Takes a packet from the IPv6 side to its session: the pool address and port to send it from. If it has no session,
+    /// the mapping that it has, if any, for [`Shard::open_outbound`].
+    #[inline(never)]
+    pub(crate) fn known_outbound(&mut self, rules: &Rules<'_>, packet: &Outgoing) -> Result<External, Option<u32>> {
+        let scope = (packet.remote, packet.remote_port);
+        let internal = (packet.source, packet.source_port);
+        let (mapping, entry) = self.mapping_towards(rules.policy, packet.protocol, internal, scope).ok_or(None)?;
+        let external = entry.external;
+        let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
+        let session = &mut self.sessions[index];
+        session.outbound.add(packet.packets, packet.bytes);
+        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::SixToFour) {
+            self.bring_forward(index, sooner);
+        }
+        Ok(external)
+    }
+
+    /// Takes a packet from the IPv4 side, whose port's slot names `mapping`, to its session: the host to send it to. If it
+    /// has no session, the mapping that it has, if any, for [`Shard::open_inbound`].
+    #[inline(never)]
+    pub(crate) fn known_inbound(
+        &mut self,
+        rules: &Rules<'_>,
+        mapping: u32,
+        packet: &Incoming,
+    ) -> Result<Internal, Option<u32>> {
+        let scope = (packet.remote, packet.remote_port);
+        let entry = self.owner(mapping, packet.protocol, packet.external, scope).ok_or(None)?;
+        let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
+        let (address, port) = (entry.internal, entry.internal_port);
+        let session = &mut self.sessions[index];
+        let prefix = session.prefix;
+        session.inbound.add(packet.packets, packet.bytes);
+        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::FourToSix) {
+            self.bring_forward(index, sooner);
+        }
+        Ok(Internal { address, port, prefix })
+    }
+
+    /// The pool address and port of a host's own, for the packet inside an ICMP error that the host's side sent about
+    /// what had come from `remote`.
+    pub(crate) fn external_of(
+        &self,
+        policy: &Policy,
+        protocol: Protocol,
+        internal: (Ipv6Addr, u16),
+        remote: Scope,
+    ) -> Option<External> {
+        let (_, entry) = self.mapping_towards(policy, protocol, internal, remote)?;
+        Some(entry.external)
+    }
+
+    /// The host that a pool address and port belong to, for the packet inside an ICMP error from the IPv4 side.
+    pub(crate) fn internal_of(
+        &self,
+        mapping: u32,
+        protocol: Protocol,
+        external: External,
+        remote: Scope,
+    ) -> Option<Internal> {
+        let entry = self.owner(mapping, protocol, external, remote)?;
+        let session = self.session_of(mapping, entry, remote);
+        let prefix = session.map_or(0, |session| self.sessions[session].prefix);
+        Some(Internal { address: entry.internal, port: entry.internal_port, prefix })
+    }
+
+    /// The mapping that a host's packets to a destination use.
+    #[inline(always)]
+    fn mapping_towards(
+        &self,
+        policy: &Policy,
+        protocol: Protocol,
+        internal: (Ipv6Addr, u16),
+        destination: Scope,
+    ) -> Option<(u32, &Mapping)> {
+        let mapping = self.mapping_of(protocol, internal, EVERYWHERE);
+        match policy.mapping {
+            MappingBehavior::EndpointIndependent => mapping,
+            // What is everywhere here is static.
+            MappingBehavior::AddressAndPortDependent => {
+                mapping.or_else(|| self.mapping_of(protocol, internal, destination))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mapping_of(
+        &self,
+        protocol: Protocol,
+        (address, port): (Ipv6Addr, u16),
+        scope: Scope,
+    ) -> Option<(u32, &Mapping)> {
+        let hash = self.keys.internal(protocol, address, port, scope);
+        self.by_internal.iter_hash(hash).map(|&index| (index, &self.mappings[index])).find(|(_, mapping)| {
+            mapping.internal == address
+                && mapping.internal_port == port
+                && mapping.protocol == protocol
+                && mapping.scope == scope
+        })
+    }
+
+    /// The mapping that a slot names, if the slot still says the truth: between reading it and locking the shard, the
+    /// port may have changed hands.
+    #[inline(always)]
+    fn owner(&self, mapping: u32, protocol: Protocol, external: External, remote: Scope) -> Option<&Mapping> {
+        let entry = self.mappings.get(mapping)?;
+        let alive = match entry.kind {
+            MappingKind::Free => false,
+            MappingKind::Overlapping => entry.scope == remote,
+            MappingKind::Dynamic | MappingKind::Static => true,
+        };
+        (alive && entry.external == external && entry.protocol == protocol).then_some(entry)
+    }
+
+    /// The session of a mapping with `remote`.
+    #[inline(always)]
+    fn session_of(&self, mapping: u32, entry: &Mapping, remote: Scope) -> Option<u32> {
+        let mut in_table = entry.sessions;
+        if entry.own != Mapping::NO_OWN {
+            let own = &self.sessions[entry.own];
+            if (own.remote, own.remote_port) == remote {
+                return Some(entry.own);
+            }
+            in_table -= 1;
+        }
+        if in_table > 0 { self.session_in_table(mapping, remote) } else { None }
+    }
+
+    #[inline(never)]
+    fn session_in_table(&self, mapping: u32, (remote, port): Scope) -> Option<u32> {
+        let hash = self.keys.remote(mapping, remote, port);
+        let same = |&index: &u32| {
+            let session = &self.sessions[index];
+            session.mapping == mapping && session.remote == remote && session.remote_port == port
+        };
+        self.by_remote.find(hash, same).copied()
+    }
+
+    #[cold]
+    fn bring_forward(&mut self, index: u32, deadline: Tick) {
+        self.wheel.remove(&mut self.sessions, index);
+        self.sessions[index].expires = deadline;
+        self.wheel.insert(&mut self.sessions, index);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a packet does to the session it belongs to.
+
+use super::entry::Session;
+use super::shard::{Tcp, Trigger};
+use super::tcp::{Lifetime, Segment, step};
+use super::wheel::Tick;
+use crate::packet::{Protocol, tcp_flags};
+use crate::policy::{Policy, Timers};
+use crate::verdict::Direction;
+
+/// The lifetimes of a policy in units of the wheel, so that a packet only adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    tcp_established: u32,
+    tcp_opening: u32,
+    tcp_closing: u32,
+    tcp_transitory: u32,
+    udp: u32,
+    icmp: u32,
+}
+
+impl Lifetimes {
+    pub(crate) fn new(timers: &Timers) -> Self {
+        Self {
+            tcp_established: Tick::units(timers.tcp_established),
+            tcp_opening: Tick::units(timers.tcp_opening),
+            tcp_closing: Tick::units(timers.tcp_closing),
+            tcp_transitory: Tick::units(timers.tcp_transitory),
+            udp: Tick::units(timers.udp),
+            icmp: Tick::units(timers.icmp),
+        }
+    }
+}
+
+/// What a packet's effect on its session depends on beside the two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'r> {
+    pub(crate) policy: &'r Policy,
+    pub(crate) lifetimes: &'r Lifetimes,
+    pub(crate) tick: Tick,
+}
+
+impl Session {
+    /// Lets a packet of the session have its effect on state and lifetime. Returns a deadline that is sooner than the
+    /// one before, which the wheel is to be told.
+    #[inline(always)]
+    pub(super) fn refresh(
+        &mut self,
+        rules: &Rules<'_>,
+        protocol: Protocol,
+        trigger: Trigger,
+        direction: Direction,
+    ) -> Option<Tick> {
+        let Rules { policy, lifetimes, tick } = *rules;
+        let refreshes = policy.inbound_refresh || direction == Direction::SixToFour;
+        let lifetime = match (trigger, protocol) {
+            (Trigger::Tcp(tcp), _) => {
+                if !self.note(tcp, direction) && policy.check_resets {
+                    return None;
+                }
+                let (state, lifetime) = step(self.state, Segment::of(tcp.flags, direction));
+                let moved = std::mem::replace(&mut self.state, state) != state;
+                if !refreshes && !moved {
+                    return None;
+                }
+                match lifetime {
+                    Lifetime::Established => lifetimes.tcp_established,
+                    Lifetime::Opening => lifetimes.tcp_opening,
+                    Lifetime::Closing => lifetimes.tcp_closing,
+                    Lifetime::Transitory => lifetimes.tcp_transitory,
+                    Lifetime::Unchanged => return None,
+                }
+            }
+            _ if !refreshes => return None,
+            (_, Protocol::Icmp) => lifetimes.icmp,
+            (_, Protocol::Udp | Protocol::Tcp) => lifetimes.udp,
+        };
+        let deadline = tick.plus(lifetime);
+        if deadline < self.expires {
+            return Some(deadline);
+        }
+        self.expires = deadline;
+        None
+    }
+
+    /// Keeps what a segment acknowledges. Returns false for a reset that cannot be the other end's: its sequence number
+    /// is far from what the receiver expects (RFC 7857 §2.2).
+    #[inline(always)]
+    const fn note(&mut self, tcp: Tcp, direction: Direction) -> bool {
+        /// The largest receive window that is common, either way: a reset may be late or ahead.
+        const NEAR: u32 = 16 << 20;
+        if tcp.flags & tcp_flags::RST != 0 {
+            let expected = self.expected[direction as usize];
+            return expected == 0 || tcp.sequence.wrapping_sub(expected).wrapping_add(NEAR) <= 2 * NEAR;
+        }
+        if tcp.flags & tcp_flags::ACK != 0 {
+            let opposite = 1 - direction as usize;
+            self.expected[opposite] = tcp.acknowledgment;
+        }
+        true
+    }
+}
