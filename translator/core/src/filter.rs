@@ -109,7 +109,7 @@ pub(crate) fn destination(prefixes: &[Pref64], address: Ipv6Addr) -> Option<(u8,
 
 /// Whether an address can be a host's own beyond its link: not unspecified, loopback, v4-mapped, link-local or multicast.
 #[inline]
-fn is_sender6(address: Ipv6Addr) -> bool {
+pub(crate) fn is_sender6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.octets();
     let link_local = first == 0xfe && second & 0xc0 == 0x80;
     let mapped_or_below = address.to_bits() >> 48 == 0;

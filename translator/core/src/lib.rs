@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod deterministic;
+mod established;
 pub mod event;
 mod expiry;
 mod filter;

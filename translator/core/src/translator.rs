@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
+use crate::established;
 use crate::fragment::{Admission, Arrival, Fragments};
 use crate::links::{LinkMtus, Links};
 use crate::packet::{PacketBuf, Protocol, tcp_flags};
@@ -31,6 +32,8 @@ pub struct Translator {
     pub(crate) allocation: Allocation,
     pub(crate) totals: Totals,
     pub(crate) lifetimes: Lifetimes,
+    /// Whether packets of sessions may go the short way.
+    pub(crate) sessions_vouch: bool,
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
     pub(crate) overlap: Overlap,
@@ -59,6 +62,7 @@ impl Translator {
             allocation: Allocation::new(&policy, &pool),
             fragments: Fragments::new(policy.subscriber_length),
             lifetimes: Lifetimes::new(&policy.timers),
+            sessions_vouch: established::sessions_vouch(&policy),
             subscriber_mask: subscriber_prefix(policy.subscriber_length, Ipv6Addr::from_bits(u128::MAX)),
             pool,
             policy,
@@ -181,6 +185,8 @@ impl Batch<'_> {
     /// Translates one packet where it stands. See [`Verdict`] for what to do then.
     pub fn translate(&mut self, packet: &mut PacketBuf<'_>) -> Verdict {
         match packet.bytes().first().map(|byte| byte >> 4) {
+            Some(6) if self.established_six_to_four(packet).is_some() => Verdict::Translated(Direction::SixToFour),
+            Some(4) if self.established_four_to_six(packet).is_some() => Verdict::Translated(Direction::FourToSix),
             Some(6) => match self.six_to_four(packet) {
                 Ok(passed) => self.passed(passed, Direction::SixToFour),
                 Err(stop) => self.stopped(packet, stop, Direction::SixToFour),

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use foldhash::fast::FixedState;
 
 use super::Endpoints;
-use super::header::{FRAGMENT_LEN, V6_LEN, V6Header, fragment_header, translated_protocol};
+use super::header::{FRAGMENT_LEN, V6_LEN, V6Header, fragment_header, traffic_class, translated_protocol};
 use super::transport::{self, Fix};
 use crate::packet::checksum::{Sum, pseudo_v6};
 use crate::packet::{PacketBuf, Parsed4, Upper, protocol_number};
@@ -92,7 +92,7 @@ pub(super) fn headers(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, policy: &Heade
         + if fragment.is_some() { u32::from(FRAGMENT_LEN) } else { 0 };
     V6Headers {
         fixed: V6Header {
-            traffic_class: if policy.copy_traffic_class { parsed.traffic_class } else { 0 },
+            traffic_class: traffic_class(parsed.traffic_class, policy),
             flow_label: match policy.flow_label {
                 FlowLabel::Zero => 0,
                 FlowLabel::Hash => flow_label(to, protocol, flow_seed),

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::packet::checksum::Sum;
 use crate::packet::{Fragment, Parsed, Upper, protocol_number};
+use crate::policy::HeaderPolicy;
 
 /// Bytes of an IPv4 header without options.
 pub(super) const V4_LEN: u16 = 20;
@@ -87,6 +88,18 @@ pub(super) const fn flags_and_offset(at: Option<Fragment>) -> u16 {
         Some(Fragment { offset, more }) => offset / 8 + if more { MORE_FRAGMENTS } else { 0 },
         None => 0,
     }
+}
+
+/// The TOS octet that a packet gets in IPv4 (RFC 7915 §5.1).
+#[inline]
+pub(super) const fn tos(traffic_class: u8, policy: &HeaderPolicy) -> u8 {
+    if policy.copy_traffic_class { traffic_class } else { policy.tos }
+}
+
+/// The traffic class that a packet gets in IPv6 (RFC 7915 §4.1).
+#[inline]
+pub(super) const fn traffic_class(tos: u8, policy: &HeaderPolicy) -> u8 {
+    if policy.copy_traffic_class { tos } else { 0 }
 }
 
 /// The protocol number that goes with what a packet carries in the other IP version: its own ICMP, or the same.

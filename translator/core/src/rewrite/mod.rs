@@ -9,6 +9,7 @@ mod four_to_six;
 mod header;
 mod mss;
 mod originate;
+mod plain;
 mod six_to_four;
 mod split;
 mod transport;
@@ -20,6 +21,7 @@ pub use originate::{
     Refusal, icmpv4_error, icmpv6_error, is_reset_due, may_answer_v4, may_answer_v6, probe_v4, probe_v6, tcp_reset_v4,
     tcp_reset_v6,
 };
+pub(crate) use plain::{Plain4, Plain6, plain_four_to_six, plain_six_to_four};
 pub use six_to_four::six_to_four;
 pub use split::{Split, split_v6};
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Endpoints;
-use super::header::{DONT_FRAGMENT, V4_LEN, V4Header, flags_and_offset, translated_protocol};
+use super::header::{DONT_FRAGMENT, V4_LEN, V4Header, flags_and_offset, tos, translated_protocol};
 use super::transport::{self, Fix};
 use crate::packet::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::packet::{PacketBuf, Parsed6, Upper, protocol_number};
@@ -77,7 +77,7 @@ pub(super) fn header(
         (identification, dont_fragment(total_len as usize))
     };
     Ok(V4Header {
-        traffic_class: if policy.copy_traffic_class { parsed.traffic_class } else { policy.tos },
+        traffic_class: tos(parsed.traffic_class, policy),
         total_len: u16::try_from(total_len).map_err(|_| DropReason::TooBig)?,
         identification,
         flags_and_offset,
@@ -117,7 +117,7 @@ pub(super) const ECHO: [u8; 2] = [8, 0];
 
 /// The word of flags and offset for a whole packet of `len` bytes.
 #[inline]
-const fn dont_fragment(len: usize) -> u16 {
+pub(super) const fn dont_fragment(len: usize) -> u16 {
     if len <= MAY_BE_FRAGMENTED { 0 } else { DONT_FRAGMENT }
 }
 
