@@ -12,6 +12,7 @@ pub mod event;
 mod expiry;
 mod filter;
 mod fragment;
+mod identification;
 mod inbound;
 mod links;
 pub mod listing;

@@ -1,12 +1,13 @@
 //! A packet's way through the translator.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
 use crate::established;
 use crate::fragment::{Admission, Arrival, Fragments};
+use crate::identification::IdentificationSpace;
 use crate::links::{LinkMtus, Links};
 use crate::packet::{PacketBuf, Protocol, tcp_flags};
 use crate::policy::{Policy, PolicyError, StaticMapping};
@@ -44,7 +45,7 @@ pub struct Translator {
     subscriber_mask: u128,
     /// A secret for flow labels.
     pub(crate) flow_seed: u64,
-    random: Mutex<Random>,
+    identifications: Arc<IdentificationSpace>,
 }
 
 impl Translator {
@@ -73,7 +74,7 @@ impl Translator {
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
             flow_seed: random.next_u64(),
-            random: Mutex::new(random),
+            identifications: Arc::new(IdentificationSpace::new(random.next_u64())),
         };
         translator.add_static_mappings();
         Ok(translator)
@@ -111,9 +112,7 @@ impl Translator {
 
     /// Starts a batch: one reading of the clock and one policy for all its packets.
     pub fn batch<'t>(&'t self, now: Timestamp, worker: &'t mut Worker) -> Batch<'t> {
-        if !worker.identifications.is_seeded() {
-            worker.identifications.seed(self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64());
-        }
+        worker.identifications.draw_from(&self.identifications);
         Batch { translator: self, now, tick: Tick::at(now), worker }
     }
 

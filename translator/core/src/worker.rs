@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Event, EventBuffer};
+use crate::identification::Identifications;
 use crate::packet::Offload;
 use crate::refuse::ErrorBudget;
 use crate::spill::Spill;
@@ -18,6 +19,8 @@ pub struct Worker {
     /// Packets to write beside the one in the buffer. Drain after each packet.
     pub spill: Spill,
     pub(crate) errors: ErrorBudget,
+    /// For events that anybody can cause.
+    pub(crate) reports: ErrorBudget,
     pub(crate) identifications: Identifications,
 }
 
@@ -42,6 +45,7 @@ impl Worker {
             events: EventBuffer::new(Self::EVENTS),
             spill: Spill::new(),
             errors: ErrorBudget::default(),
+            reports: ErrorBudget::default(),
             identifications: Identifications::default(),
         }
     }
@@ -50,51 +54,5 @@ impl Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// IPv4 identifications: each of the 65,536 once before any comes again, in an order that outsiders cannot follow
-/// (RFC 6864 §4.3, RFC 7739 §5.3). A walk over all 16-bit numbers by a secret odd step, scrambled by a secret.
-#[derive(Debug, Default)]
-pub(crate) struct Identifications {
-    state: u16,
-    step: u16,
-    scramble: u16,
-}
-
-impl Identifications {
-    pub(crate) const fn is_seeded(&self) -> bool {
-        self.step != 0
-    }
-
-    pub(crate) fn seed(&mut self, secret: u64) {
-        let [a, b, c, d, e, f, ..] = secret.to_be_bytes();
-        self.state = u16::from_be_bytes([a, b]);
-        self.step = u16::from_be_bytes([c, d]) | 1;
-        self.scramble = u16::from_be_bytes([e, f]);
-    }
-
-    #[inline]
-    pub(crate) const fn next(&mut self) -> u16 {
-        self.state = self.state.wrapping_add(self.step);
-        // An odd multiple and a shifted exclusive or are both permutations of the 16-bit numbers.
-        let mixed = (self.state ^ self.scramble).wrapping_mul(0x9e37);
-        (mixed ^ mixed >> 7).wrapping_mul(self.scramble | 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_identification_comes_once_before_any_comes_again() {
-        let mut identifications = Identifications::default();
-        identifications.seed(0x0123_4567_89ab_cdef);
-        let mut seen = vec![false; 65_536];
-        for _ in 0..65_536 {
-            let next = usize::from(identifications.next());
-            assert!(!std::mem::replace(&mut seen[next], true), "{next} came twice");
-        }
     }
 }
