@@ -122,5 +122,7 @@ pub(super) fn assemble(mut pieces: Vec<Piece>) -> Option<Held> {
         whole.storage.extend_from_slice(&piece.held.storage[HEADROOM + piece.header_len..]);
     }
     whole.len = whole.storage.len() - HEADROOM;
-    Some(whole)
+    // What no IPv4 header can tell the length of never was a packet. Too long an IPv6 one is refused when it is parsed.
+    let is_v4 = whole.storage.get(HEADROOM).is_some_and(|first| first >> 4 == 4);
+    (!is_v4 || whole.len <= LONGEST).then_some(whole)
 }

@@ -283,6 +283,26 @@ fn an_error_in_fragments_is_put_together_and_translated() {
 }
 
 #[test]
+fn fragments_of_what_is_longer_than_any_packet_are_dropped() {
+    // 65528 bytes of data, and a header: the "ping of death". IPv6 has no counterpart that IPv4 could carry either.
+    let mut lab = Lab::new();
+    let identifier = lab.open_echo();
+    let echo = Icmp::echo(0, identifier, 1, &pattern(65_520));
+    let cuts: Vec<usize> = (1..32).map(|index| index * 2048).collect();
+    let parts = V4::icmp(SERVER, POOL, &Icmp::echo(0, identifier, 1, b"")).with(|header| header.identification = 5);
+    let whole = V4 { header: parts.header, payload: echo.bytes(0) };
+    for fragment in whole.fragments(&cuts, 5) {
+        assert!(lab.send4(&fragment).packets.is_empty());
+    }
+    assert_eq!(lab.worker.counters.dropped(DropReason::Malformed), 32);
+    let echo = V6::icmp(CLIENT, six(SERVER), &Icmp::echo(128, PORT, 1, &pattern(65_520)));
+    for fragment in echo.fragments(&cuts, 5) {
+        assert!(lab.send6(&fragment).packets.is_empty());
+    }
+    assert_eq!(lab.worker.counters.dropped(DropReason::TooBig), 32);
+}
+
+#[test]
 fn what_the_first_fragment_names_as_next_header_holds_for_all() {
     // RFC 8200 §4.5: "Only the value from the Offset zero fragment packet is used for reassembly."
     for order in [[0, 1], [1, 0]] {

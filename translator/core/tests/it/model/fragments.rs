@@ -122,6 +122,10 @@ impl Datagram {
         }
         let mut pieces = std::mem::take(&mut self.held);
         let held = pieces.len() - 1;
+        let headers = pieces.iter().min_by_key(|piece| piece.fragment).map_or(0, |piece| piece.headers);
+        if !view.is_v6() && headers + self.length.unwrap_or(0) > 65_535 {
+            return Err((DropReason::Malformed, held));
+        }
         pieces.sort_by_key(|piece| piece.fragment);
         let mut whole = pieces[0].clone();
         whole.payload = pieces.into_iter().flat_map(|piece| piece.payload).collect();
