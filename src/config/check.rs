@@ -10,7 +10,7 @@ use pref64::special;
 use super::file::{File, Mapping, PortAssignment, TranslatorSection};
 use super::place::{Located, Problem};
 use super::session_log;
-use super::value::{Auto, PoolEntry};
+use super::value::{AddressRange, Auto, PoolEntry};
 
 /// Static mappings at the most.
 const MOST_STATIC: usize = 65_536;
@@ -35,6 +35,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
         assignment(&file.translator)?;
         rules(&file.translator)?;
         sources(&file.translator)?;
+        router_sources(&file.translator)?;
         tos(&file.translator)?;
     }
     if dns64_on.value {
@@ -187,6 +188,26 @@ fn unusable(range: &PoolRange) -> Option<(Ipv4Addr, &'static str)> {
         .filter(|(net, _)| range.first <= net.broadcast() && net.network() <= range.last)
         .map(|(net, what)| (range.first.max(net.network()), what))
         .next()
+}
+
+/// Sources of errors from IPv6 routers at the most; RFC 6791 §3.2 speaks of a small pool.
+const MOST_ROUTER_SOURCES: u64 = 64;
+
+fn router_sources(section: &TranslatorSection) -> Result<(), Problem> {
+    let mut addresses = 0;
+    for entry in &section.icmp_errors.router_sources.0 {
+        let AddressRange { first, last } = entry.value;
+        addresses += u64::from(last.to_bits() - first.to_bits()) + 1;
+        if addresses > MOST_ROUTER_SOURCES {
+            return Err(entry.problem(format!(
+                "with this entry there are {addresses} sources for errors of routers; allowed are {MOST_ROUTER_SOURCES}"
+            )));
+        }
+        if let Some(source) = entry.value.addresses().find(|source| !special::is_routable_unicast(*source)) {
+            return Err(entry.problem(format!("{source} cannot be a source; allowed are unicast addresses")));
+        }
+    }
+    Ok(())
 }
 
 fn tos(section: &TranslatorSection) -> Result<(), Problem> {

@@ -15,7 +15,7 @@ use super::place::Located;
 use super::rules::{Exclude, Static};
 use super::scalar::{DeviceName, Lifetime, Number, SocketPath};
 use super::session_log::SessionLog;
-use super::value::{Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix, Socket};
+use super::value::{AddressRange, Auto, Ipv6Range, Many, MssClamp, PoolEntry, PortRange, Prefix, Socket};
 
 /// Where the control socket is when nobody says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/nat64/nat64.sock";
@@ -240,6 +240,8 @@ pub(crate) struct IcmpErrorsSection {
     pub(crate) rate: Number<1, 1_000_000>,
     pub(crate) source6: Located<Auto<Ipv6Addr>>,
     pub(crate) source4: Located<Auto<Ipv4Addr>>,
+    pub(crate) router_sources: Many<AddressRange>,
+    pub(crate) name_routers: bool,
 }
 
 impl Default for IcmpErrorsSection {
@@ -249,6 +251,8 @@ impl Default for IcmpErrorsSection {
             rate: Number::new(100),
             source6: Located::default(Auto::Auto),
             source4: Located::default(Auto::Auto),
+            router_sources: Many::default([]),
+            name_routers: false,
         }
     }
 }

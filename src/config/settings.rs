@@ -286,6 +286,7 @@ fn header(section: &TranslatorSection) -> HeaderPolicy {
     HeaderPolicy {
         copy_traffic_class: section.header.copy_traffic_class,
         tos: section.header.tos.value.to(),
+        name_routers: section.icmp_errors.name_routers,
         flow_label: match section.header.flow_label {
             file::FlowLabel::Zero => FlowLabel::Zero,
             file::FlowLabel::Hash => FlowLabel::Hash,
@@ -311,5 +312,6 @@ fn errors(section: &TranslatorSection) -> ErrorPolicy {
             Auto::Auto => None,
             Auto::Fixed(source) => Some(source),
         },
+        router_sources: errors.router_sources.values().flat_map(AddressRange::addresses).collect(),
     }
 }

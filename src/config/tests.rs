@@ -114,6 +114,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("a TOS octet beside a copied one", "[translator]\npool4 = \"192.0.2.1\"\n[translator.header]\ntos = 8\n"),
     ("a TOS octet of nine bits", "[translator.header]\ncopy-traffic-class = false\ntos = 256\n"),
     ("an MSS clamp that is no MTU", "[translator.mtu]\ntcp-mss-clamp = 536\n"),
+    (
+        "too many sources for routers",
+        "[translator]\npool4 = \"192.0.2.1\"\n[translator.icmp-errors]\nrouter-sources = \"198.51.100.0/25\"\n",
+    ),
+    (
+        "a source for routers that cannot be one",
+        "[translator]\npool4 = \"192.0.2.1\"\n[translator.icmp-errors]\nrouter-sources = [\"198.51.100.9\", \"127.0.0.1\"]\n",
+    ),
     ("a source of the wrong family", "[translator.icmp-errors]\nsource4 = \"2001:db8::1\"\n"),
     (
         "a source that cannot be one",

@@ -94,6 +94,13 @@ pub(crate) struct AddressRange {
     pub(crate) last: Ipv4Addr,
 }
 
+impl AddressRange {
+    /// Its addresses, in order.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (self.first.to_bits()..=self.last.to_bits()).map(Ipv4Addr::from_bits)
+    }
+}
+
 impl FromStr for AddressRange {
     type Err = String;
 

@@ -55,7 +55,8 @@ pub enum EventKind {
         /// The block's last port.
         last_port: u16,
     },
-    /// A mapping or session could not be made.
+    /// A mapping or session could not be made; `external` is then not set. Or UDP without a checksum from `remote` was
+    /// dropped, of which ten in a second and worker are reported; `internal` is then not set.
     Refused(DropReason),
 }
 

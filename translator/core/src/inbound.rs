@@ -1,7 +1,8 @@
 //! From IPv4 to IPv6: RFC 6146 §3.4 to §3.7, in its order.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use crate::event::{Event, EventKind};
 use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key};
 use crate::packet::{self, PacketBuf, Parsed4, Upper, tcp_flags};
@@ -53,7 +54,7 @@ impl Batch<'_> {
             && packet.offload.checksum.is_none()
             && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
         {
-            return Err(DropReason::ZeroUdpChecksum.into());
+            return Err(self.without_checksum(parsed, &transport).into());
         }
         let (packets, bytes) = segments(packet);
         let external = External { port: transport.near, ..pool };
@@ -114,6 +115,25 @@ impl Batch<'_> {
             Ok(internal) => Ok(internal),
             Err(mapping) => shard.open_inbound(&mut self.context(), mapping, incoming),
         }
+    }
+
+    /// Reports a datagram that is dropped because it has no checksum (RFC 7915 §4.5). Anybody outside can send such, so
+    /// that only some of them are reported: no other event must find the buffer full of these.
+    #[cold]
+    fn without_checksum(&mut self, parsed: &Parsed4, transport: &Transport) -> DropReason {
+        const REPORTED_IN_A_SECOND: u32 = 10;
+        let reason = DropReason::ZeroUdpChecksum;
+        if self.worker.reports.take(self.now, REPORTED_IN_A_SECOND) {
+            self.worker.events.push(Event {
+                at: self.now,
+                kind: EventKind::Refused(reason),
+                protocol: transport.protocol,
+                internal: (Ipv6Addr::UNSPECIFIED, 0),
+                external: (parsed.destination, transport.near),
+                remote: Some((parsed.source, transport.far)),
+            });
+        }
+        reason
     }
 
     /// A SYN that nobody inside has asked for may be half of a simultaneous open (RFC 6146 §3.5.2.2, CLOSED).

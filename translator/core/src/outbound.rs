@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key, allow_fragmentation};
 use crate::packet::{self, HEADROOM, PacketBuf, Parsed6, Upper};
+use crate::policy::ErrorPolicy;
 use crate::refuse::Stop;
 use crate::rewrite::{self, Endpoints, ErrorEndpoints};
 use crate::session::{External, Outgoing};
@@ -140,11 +141,11 @@ impl Batch<'_> {
             .external_of(&translator.policy, inside.protocol, (host, inside.near), (remote, inside.far))
             .ok_or(DropReason::NoMapping)?;
         let pool_address = translator.pool.address(external.address);
+        let identification = self.worker.identifications.next();
         // A router's own IPv6 address has no IPv4 counterpart (RFC 6791 §3.1); the host's own does.
-        let source = match translator.policy.errors.source4 {
-            Some(source) if parsed.source != host => source,
-            _ => pool_address,
-        };
+        let errors = &translator.policy.errors;
+        let source = if parsed.source == host { None } else { of_router(errors, identification) };
+        let source = source.unwrap_or(pool_address);
         let to = ErrorEndpoints {
             source,
             destination: target.remote,
@@ -155,7 +156,6 @@ impl Batch<'_> {
                 destination_port: external.port,
             },
         };
-        let identification = self.worker.identifications.next();
         let header = &translator.policy.header;
         let is_hairpin = translator.pool.index_of(target.remote).is_some();
         let links = translator.link_mtus();
@@ -249,6 +249,12 @@ impl Batch<'_> {
         self.spill(&packet, Ok(passed));
         Ok(Passed::Held)
     }
+}
+
+/// The source of a translated error from an IPv6 router (RFC 6791 §5), if one is configured; `random` is as good as.
+fn of_router(policy: &ErrorPolicy, random: u16) -> Option<Ipv4Addr> {
+    let sources = &policy.router_sources;
+    if sources.is_empty() { policy.source4 } else { sources.get(usize::from(random) % sources.len()).copied() }
 }
 
 impl Held {

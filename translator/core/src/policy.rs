@@ -298,6 +298,8 @@ pub struct HeaderPolicy {
     pub copy_traffic_class: bool,
     /// The TOS octet of packets to IPv4 if it is not copied (RFC 7915 §5.1).
     pub tos: u8,
+    /// Append to a translated error from an IPv6 router the address that it had (RFC 6791 §4, RFC 5837).
+    pub name_routers: bool,
     /// The flow label of packets towards IPv6.
     pub flow_label: FlowLabel,
     /// UDP without a checksum (RFC 7915 §4.5).
@@ -309,6 +311,7 @@ impl Default for HeaderPolicy {
         Self {
             copy_traffic_class: true,
             tos: 0,
+            name_routers: false,
             flow_label: FlowLabel::Zero,
             udp_zero_checksum: UdpZeroChecksum::Compute,
         }
@@ -338,7 +341,7 @@ pub enum UdpZeroChecksum {
 }
 
 /// ICMP errors of our own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorPolicy {
     /// Whether they are sent at all.
     pub send: bool,
@@ -346,14 +349,16 @@ pub struct ErrorPolicy {
     pub rate: u32,
     /// Their source towards IPv6. Without one, errors come from the address the packet was sent to.
     pub source6: Option<Ipv6Addr>,
-    /// Their source towards IPv4, and of errors from IPv6 routers, whose addresses cannot be translated (RFC 6791).
-    /// Without one, it is the pool address that the packet was sent to or from.
+    /// Their source towards IPv4. Without one, it is the pool address that the packet was sent to or from.
     pub source4: Option<Ipv4Addr>,
+    /// Sources of translated errors from IPv6 routers, whose own addresses cannot be translated: one at random for each
+    /// error (RFC 6791 §5). Without any, it is [`Self::source4`].
+    pub router_sources: Vec<Ipv4Addr>,
 }
 
 impl Default for ErrorPolicy {
     fn default() -> Self {
-        Self { send: true, rate: 1000, source6: None, source4: None }
+        Self { send: true, rate: 1000, source6: None, source4: None, router_sources: Vec::new() }
     }
 }
 

@@ -28,7 +28,7 @@ impl From<crate::packet::ParseError> for Stop {
     }
 }
 
-/// How many errors may still be sent in this second (RFC 4443 §2.4 (f)).
+/// How many errors may still be sent, or events reported, in this second (RFC 4443 §2.4 (f)).
 #[derive(Debug, Default)]
 pub(crate) struct ErrorBudget {
     second: u64,

@@ -63,6 +63,9 @@ pub enum PolicyError {
     /// Two static mappings contradict each other.
     #[error("two static mappings of one protocol share the host's or the pool's end {0}:{1}")]
     StaticTwice(Ipv4Addr, u16),
+    /// An address that no error can be sent from.
+    #[error("{0} cannot be the source of errors; allowed are unicast addresses that can be routed")]
+    ErrorSource(Ipv4Addr),
     /// A value is outside its range.
     #[error("{key} is {value}; allowed is {allowed}")]
     OutOfRange {
@@ -85,7 +88,15 @@ impl Policy {
         self.check_pool()?;
         self.check_pool_use()?;
         self.check_static_mappings()?;
+        self.check_error_sources()?;
         self.check_numbers()
+    }
+
+    fn check_error_sources(&self) -> Result<(), PolicyError> {
+        let mut sources = self.errors.source4.iter().chain(&self.errors.router_sources);
+        sources
+            .find(|source| !special::is_routable_unicast(**source))
+            .map_or(Ok(()), |source| Err(PolicyError::ErrorSource(*source)))
     }
 
     fn check_prefixes(&self) -> Result<(), PolicyError> {

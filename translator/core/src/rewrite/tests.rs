@@ -11,6 +11,7 @@ use crate::verdict::DropReason;
 const POLICY: HeaderPolicy = HeaderPolicy {
     copy_traffic_class: true,
     tos: 0,
+    name_routers: false,
     flow_label: FlowLabel::Zero,
     udp_zero_checksum: UdpZeroChecksum::Compute,
 };

@@ -1,7 +1,8 @@
 //! RFC 7915 §4.5 and §5.5, RFC 6146 §3.4 and §3.7: transport checksums.
 
-use nat64_core::DropReason;
+use nat64_core::event::EventKind;
 use nat64_core::policy::UdpZeroChecksum;
+use nat64_core::{DropReason, Event};
 
 use crate::lab::*;
 use crate::wire::{Icmp, TCP, UDP, V4, V6, pattern, sum};
@@ -127,6 +128,30 @@ fn datagrams_without_checksum_can_be_dropped_whole_and_in_fragments() {
     }
     assert_eq!(lab.pass4(&server_udp(port, b"x")).data(), b"x");
     assert!(lab.worker.counters.dropped(DropReason::ZeroUdpChecksum) >= 2);
+}
+
+#[test]
+fn a_datagram_dropped_for_want_of_a_checksum_is_reported_with_addresses_and_ports() {
+    let mut lab = Lab::with(|policy| policy.header.udp_zero_checksum = UdpZeroChecksum::Drop);
+    let port = lab.open_udp();
+    lab.worker.events.drain().for_each(drop);
+    let sent = without_checksum(server_udp(port, &pattern(2000)));
+    lab.send4(&sent).silent(DropReason::ZeroUdpChecksum);
+    let reported: Vec<Event> = lab.worker.events.drain().collect();
+    let [event] = reported[..] else { panic!("{reported:?}") };
+    assert_eq!(event.kind, EventKind::Refused(DropReason::ZeroUdpChecksum));
+    assert_eq!((event.external, event.remote), ((POOL, port), Some((SERVER, SERVICE))));
+    // Whoever sends many does not push other events out.
+    for _ in 0..10_000 {
+        lab.send4(&sent).silent(DropReason::ZeroUdpChecksum);
+    }
+    assert_eq!((lab.worker.events.drain().count(), lab.worker.events.lost()), (9, 0));
+    lab.pass_time(SECOND);
+    lab.worker.events.drain().for_each(drop);
+    for fragment in sent.fragments(&[1000], 1) {
+        lab.send4(&fragment).silent(DropReason::ZeroUdpChecksum);
+    }
+    assert!(lab.worker.events.drain().all(|event| event.external == (POOL, port)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! ICMP errors and the packets inside (RFC 7915 §4.2, §4.3, §5.2, §5.3).
 
+mod extension;
 mod kind;
 mod message;
 
@@ -58,6 +59,10 @@ pub fn error_six_to_four(
         six_to_four::header(embedded, &to.embedded, policy, 0).map_err(|_| DropReason::BadEmbeddedPacket)?.to_bytes();
     let (original, extension) = split_original(packet.bytes(), outer);
     let original = original_of(embedded, original, &inner_header)?;
+    // The host's own error comes from its mapping, which says who it is.
+    let is_named = policy.name_routers && outer.source != embedded.destination;
+    let router = is_named.then(|| extension::interface_information(outer.source));
+    let extension = extension.or_else(|| router.as_ref().map(|structure| &structure[..]));
     let mut message = Message::new(Shape::V4, kind, &original, extension);
     let inside = Inside {
         ports: transport::ports(to.embedded.source_port, to.embedded.destination_port),

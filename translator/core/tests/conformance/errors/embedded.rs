@@ -395,6 +395,23 @@ fn an_error_of_the_client_itself_comes_from_its_mapping_and_a_router_s_from_the_
 }
 
 #[test]
+fn errors_of_routers_come_from_a_pool_of_addresses_at_random() {
+    // RFC 6791 §5.
+    let sources = [Ipv4Addr::new(192, 0, 2, 97), Ipv4Addr::new(192, 0, 2, 98), Ipv4Addr::new(192, 0, 2, 99)];
+    let mut lab = Lab::with(|policy| policy.errors.router_sources = sources.to_vec());
+    let port = lab.open_udp();
+    let delivered = lab.pass4(&server_udp(port, b"x")).bytes();
+    let error = |sender| V6::icmp(sender, six(SERVER), &Icmp::error(3, 0, 0, &delivered));
+    let got: Vec<Ipv4Addr> = (0..300).map(|_| lab.pass6(&error(ROUTER6)).source()).collect();
+    for source in sources {
+        let times = got.iter().filter(|one| **one == source).count();
+        assert!((50..200).contains(&times), "{source} {times} times of 300");
+    }
+    assert!(got.windows(6).any(|six| six[..3] != six[3..]), "not one after the other");
+    assert_eq!(lab.pass6(&error(CLIENT)).source(), POOL, "the host has an address of its own");
+}
+
+#[test]
 fn every_prefix_length_is_used_inside_errors_too() {
     for prefix in
         ["2001:db8::/32", "2001:db8:100::/40", "2001:db8:122::/48", "2001:db8:122:300::/56", "2001:db8:122:344::/64"]

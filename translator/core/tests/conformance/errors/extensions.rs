@@ -1,5 +1,7 @@
 //! RFC 4884: ICMP errors with extensions, whose length attribute changes with the packet inside.
 
+use std::net::Ipv6Addr;
+
 use crate::lab::*;
 use crate::wire::{Icmp, V4, V6, pattern, sum};
 
@@ -150,4 +152,39 @@ fn messages_of_old_without_attribute_are_translated_without() {
     let out = lab.pass6(&sent).bytes();
     let got = lab.pass4(&V4::icmp(ROUTER4, POOL, &Icmp::error(11, 0, 0, &out[..128]))).read_icmp();
     assert_eq!((got.rest, got.body.len()), (0, 148));
+}
+
+#[test]
+fn an_ipv6_router_is_named_by_an_extension_where_policy_asks() {
+    // RFC 6791 §4: the Interface Information Object of RFC 5837 with an IP Address Sub-Object.
+    let named = |sender: Ipv6Addr, kind: u8, code: u8, rest: u32, data: usize| {
+        let mut lab = Lab::with(|policy| policy.header.name_routers = true);
+        let port = lab.open_udp();
+        let delivered = lab.pass4(&server_udp(port, &pattern(data))).bytes();
+        lab.pass6(&V6::icmp(sender, six(SERVER), &Icmp::error(kind, code, rest, &delivered)))
+    };
+    for (kind, code, rest, data, length) in
+        [(3, 0, 0, 10, 128), (1, 0, 0, 300, 328), (2, 0, 1400, 1000, 520), (4, 0, 6, 200, 228)]
+    {
+        let got = named(ROUTER6, kind, code, rest, data);
+        assert!(got.bytes().len() <= 576);
+        let message = got.read_icmp();
+        assert_eq!(message.rest >> 16 & 0xff, length / 4, "type {kind}");
+        let (_, structure) = message.body.split_at(usize::try_from(length).unwrap());
+        let (header, object) = structure.split_at(4);
+        assert_eq!((header[0], sum(&[structure])), (0x20, 0xffff));
+        assert_eq!(object[..8], [0, 24, 2, 4, 0, 2, 0, 0]);
+        assert_eq!(object[8..], ROUTER6.octets());
+    }
+    let of_host = named(CLIENT, 1, 4, 0, 10).read_icmp();
+    assert_eq!((of_host.rest, of_host.body.len()), (0, 38), "the host has a counterpart in IPv4");
+}
+
+#[test]
+fn an_extension_of_the_router_is_not_replaced_by_its_name() {
+    let mut lab = Lab::with(|policy| policy.header.name_routers = true);
+    let port = lab.open_udp();
+    let delivered = lab.pass4(&server_udp(port, &pattern(100))).bytes();
+    let message = lab.pass6(&extended6(3, 0, &delivered, 144, &extension(8))).read_icmp();
+    assert_eq!(message.body[128..], extension(8));
 }

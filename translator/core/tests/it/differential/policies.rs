@@ -56,6 +56,7 @@ pub(super) fn policy(entropy: &mut Entropy<'_>) -> Policy {
     policy.mtu.clamp_mss_to_ipv6_mtu = [None, Some(1280), Some(1400)][entropy.pick(3)];
     policy.header.copy_traffic_class = entropy.chance(70);
     policy.header.flow_label = if entropy.chance(30) { FlowLabel::Hash } else { FlowLabel::Zero };
+    policy.header.name_routers = entropy.chance(30);
     policy.header.tos = [0, 0x48][entropy.pick(2)];
     policy.header.udp_zero_checksum =
         [UdpZeroChecksum::Compute, UdpZeroChecksum::Drop, UdpZeroChecksum::Forward][entropy.pick(3)];

@@ -1,6 +1,6 @@
 //! ICMP errors, translated (RFC 7915 §4.2, §4.3, §5.2, §5.3; RFC 4884) and of the translator's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use nat64_core::policy::FlowLabel;
 use nat64_core::{DropReason, LinkMtus, Policy};
@@ -39,6 +39,9 @@ pub(crate) fn translated(
         if six { to_icmpv6(kind, code, rest, inner, links) } else { to_icmp(kind, code, rest, inner, links) };
     let (kind, code, rest) = translated.ok_or(DropReason::UntranslatableIcmp)?;
     let (datagram, extension) = original(view);
+    let named = policy.header.name_routers && !six && view.ends.source != inner.ends.destination;
+    let router = named.then(|| interface_information(view.source6()));
+    let extension = extension.or(router.as_deref());
     let upper = inner.embedded_upper().ok_or(DropReason::BadEmbeddedPacket)?;
     let mut payload = datagram[inner.headers..].to_vec();
     if !matches!(upper, Upper::Udp { checksum: 0, .. }) {
@@ -73,6 +76,14 @@ pub(crate) fn translated(
         hashed_label: six && policy.header.flow_label == FlowLabel::Hash,
         checksums: checksum_places(front, headers, upper),
     })
+}
+
+/// RFC 5837: an extension with the address of a router that IPv4 cannot name (RFC 6791 §4).
+fn interface_information(router: Ipv6Addr) -> Vec<u8> {
+    let mut bytes = [&[0x20, 0, 0, 0, 0, 24, 2, 4, 0, 2, 0, 0][..], &router.octets()].concat();
+    let checksum = u16::try_from(0xffff - sum(&[&bytes])).unwrap();
+    bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+    bytes
 }
 
 /// The error's own checksum, and that of the transport in error.
