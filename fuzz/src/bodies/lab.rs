@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use nat64_core::packet::{HEADROOM, Offload, PacketBuf, parse_v4, parse_v6};
-use nat64_core::policy::{Filtering, FlowLabel, MappingBehavior, PoolRange, PortAssignment, PortBlocks, StaticMapping};
-use nat64_core::{Policy, Protocol, Timestamp, Translator, Verdict, Worker};
+use nat64_core::policy::{
+    Filtering, FlowLabel, MappingBehavior, PoolRange, PortAssignment, PortBlocks, StaticMapping, UdpZeroChecksum,
+};
+use nat64_core::{LinkMtus, Policy, Protocol, Timestamp, Translator, Verdict, Worker};
 use pref64::Pref64;
 
 use super::wire;
@@ -54,6 +56,13 @@ pub(super) fn policy(choice: u8) -> Policy {
         policy.errors.source4 = Some(Ipv4Addr::new(203, 0, 113, 254));
         policy.errors.source6 = Some(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1));
     }
+    if choice & 16 != 0 {
+        policy.header.udp_zero_checksum = UdpZeroChecksum::Forward;
+        policy.header.copy_traffic_class = false;
+        policy.header.tos = 0x48;
+        policy.header.name_routers = true;
+        policy.errors.router_sources = vec![Ipv4Addr::new(203, 0, 113, 253), Ipv4Addr::new(203, 0, 113, 252)];
+    }
     match choice >> 2 & 3 {
         1 => policy.port_assignment = PortAssignment::Blocks(PortBlocks { size: 16, per_subscriber: 1 }),
         2 => policy.mapping = MappingBehavior::AddressAndPortDependent,
@@ -67,14 +76,18 @@ pub(super) struct Lab {
     translator: Translator,
     worker: Worker,
     now: Timestamp,
+    /// Whether UDP without a checksum comes out without.
+    forwards: bool,
     /// What came out last.
     pub(super) last: Vec<u8>,
 }
 
 impl Lab {
     pub(super) fn new(policy: Policy) -> Self {
+        let forwards = policy.header.udp_zero_checksum == UdpZeroChecksum::Forward;
         let translator = Translator::new(policy, 7).unwrap_or_else(|error| panic!("{error}"));
-        Self { translator, worker: Worker::new(), now: Timestamp::ZERO, last: Vec::new() }
+        translator.set_link_mtus(LinkMtus { ipv4: Some(1400), ipv6: Some(1500) });
+        Self { translator, worker: Worker::new(), now: Timestamp::ZERO, forwards, last: Vec::new() }
     }
 
     /// Sends a packet and looks at what comes of it.
@@ -83,7 +96,9 @@ impl Lab {
         storage[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         let mut packet = PacketBuf::new(&mut storage, HEADROOM, bytes.len(), Offload::default());
         let verdict = self.translator.batch(self.now, &mut self.worker).translate(&mut packet);
-        let right = wire::is_plain_and_right(bytes);
+        let without_checksum =
+            bytes.first() == Some(&0x45) && bytes.get(9) == Some(&17) && bytes.get(26..28) == Some(&[0, 0]);
+        let right = wire::is_plain_and_right(bytes) && !(self.forwards && without_checksum);
         if let Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_) = verdict {
             check(packet.bytes(), right, bytes);
             self.last = packet.bytes().to_vec();
