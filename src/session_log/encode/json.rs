@@ -60,7 +60,7 @@ impl Line {
             event: name(event.kind).to_owned(),
             protocol: Some(event.protocol.name().to_owned()),
             internal: event.internal.into(),
-            external: (!matches!(event.kind, EventKind::Refused(_))).then(|| event.external.into()),
+            external: (!event.external.0.is_unspecified()).then(|| event.external.into()),
             last_port: None,
             remote: remote.map(Endpoint::from),
             remote6: record.remote6.filter(|_| remote.is_some()),

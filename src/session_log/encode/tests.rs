@@ -71,10 +71,15 @@ fn destinations_are_left_out_unless_asked_for() {
 #[test]
 fn a_block_is_of_all_protocols_and_a_refusal_has_its_reason() {
     let block = &text(Format::Json, Framing::Lines, false, record(EventKind::BlockAllocated { last_port: 40_190 }))[0];
-    let refusal = &text(Format::Json, Framing::Lines, false, record(EventKind::Refused(DropReason::PoolExhausted)))[0];
+    let mut inside = record(EventKind::Refused(DropReason::PoolExhausted));
+    inside.event.external = (std::net::Ipv4Addr::UNSPECIFIED, 0);
+    let refusal = &text(Format::Json, Framing::Lines, false, inside)[0];
+    let outside =
+        &text(Format::Json, Framing::Lines, false, record(EventKind::Refused(DropReason::ZeroUdpChecksum)))[0];
 
     assert!(block.contains("\"last_port\":40190") && !block.contains("protocol"), "{block}");
     assert!(refusal.contains("\"reason\":\"pool-exhausted\"") && !refusal.contains("external"), "{refusal}");
+    assert!(outside.contains("\"external\":{\"address\":\"192.0.2.1\",\"port\":40123}"), "{outside}");
 }
 
 #[test]

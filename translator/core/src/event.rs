@@ -55,8 +55,9 @@ pub enum EventKind {
         /// The block's last port.
         last_port: u16,
     },
-    /// A mapping or session could not be made; `external` is then not set. Or UDP without a checksum from `remote` was
-    /// dropped, of which ten in a second and worker are reported; `internal` is then not set.
+    /// A mapping or session could not be made; `external` is unspecified where it is one from inside. Or UDP without a
+    /// checksum was dropped, of which ten in a second and worker are reported; `internal` is unspecified if `external` is
+    /// nobody's.
     Refused(DropReason),
 }
 

@@ -1,11 +1,11 @@
 //! From IPv4 to IPv6: RFC 6146 §3.4 to §3.7, in its order.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::{Event, EventKind};
 use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key};
-use crate::packet::{self, PacketBuf, Parsed4, Upper, tcp_flags};
+use crate::packet::{self, PacketBuf, Parsed4, Protocol, Upper, tcp_flags};
 use crate::policy::UdpZeroChecksum;
 use crate::refuse::Stop;
 use crate::rewrite::{self, Endpoints, ErrorEndpoints, Split};
@@ -54,7 +54,7 @@ impl Batch<'_> {
             && packet.offload.checksum.is_none()
             && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
         {
-            return Err(self.without_checksum(parsed, &transport).into());
+            return Err(self.without_checksum(parsed, pool, &transport).into());
         }
         let (packets, bytes) = segments(packet);
         let external = External { port: transport.near, ..pool };
@@ -117,20 +117,31 @@ impl Batch<'_> {
         }
     }
 
+    /// The host that a pool address and port stand for, to somebody in IPv4.
+    fn host_behind(&self, protocol: Protocol, external: External, remote: (Ipv4Addr, u16)) -> Option<Internal> {
+        let (shard, mapping) = self.translator.owner_of(protocol, external, remote)?;
+        shard.internal_of(mapping, protocol, external, remote)
+    }
+
     /// Reports a datagram that is dropped because it has no checksum (RFC 7915 §4.5). Anybody outside can send such, so
     /// that only some of them are reported: no other event must find the buffer full of these.
     #[cold]
-    fn without_checksum(&mut self, parsed: &Parsed4, transport: &Transport) -> DropReason {
+    fn without_checksum(&mut self, parsed: &Parsed4, pool: External, transport: &Transport) -> DropReason {
         const REPORTED_IN_A_SECOND: u32 = 10;
         let reason = DropReason::ZeroUdpChecksum;
         if self.worker.reports.take(self.now, REPORTED_IN_A_SECOND) {
+            let external = External { port: transport.near, ..pool };
+            let remote = (parsed.source, transport.far);
+            let host = self.host_behind(transport.protocol, external, remote);
             self.worker.events.push(Event {
                 at: self.now,
                 kind: EventKind::Refused(reason),
                 protocol: transport.protocol,
-                internal: (Ipv6Addr::UNSPECIFIED, 0),
+                internal: host.map_or((Ipv6Addr::UNSPECIFIED, 0), |host| (host.address, host.port)),
                 external: (parsed.destination, transport.near),
-                remote: Some((parsed.source, transport.far)),
+                remote: Some(remote),
+                prefix: host.map_or(0, |host| host.prefix),
+                began: self.now,
             });
         }
         reason
@@ -172,10 +183,7 @@ impl Batch<'_> {
         let inside = Transport::inside_error(embedded.upper, Direction::SixToFour)?;
         let external = External { address, port: inside.near };
         let remote = (embedded.destination, inside.far);
-        let internal = translator
-            .owner_of(inside.protocol, external, remote)
-            .and_then(|(shard, mapping)| shard.internal_of(mapping, inside.protocol, external, remote))
-            .ok_or(DropReason::NoMapping)?;
+        let internal = self.host_behind(inside.protocol, external, remote).ok_or(DropReason::NoMapping)?;
         let policy = &translator.policy;
         let prefix = policy.prefixes[usize::from(internal.prefix)];
         // Where the prefix must not stand for a router's address, the error comes from us: path MTU discovery must

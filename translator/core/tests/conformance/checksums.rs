@@ -140,7 +140,7 @@ fn a_datagram_dropped_for_want_of_a_checksum_is_reported_with_addresses_and_port
     let reported: Vec<Event> = lab.worker.events.drain().collect();
     let [event] = reported[..] else { panic!("{reported:?}") };
     assert_eq!(event.kind, EventKind::Refused(DropReason::ZeroUdpChecksum));
-    assert_eq!((event.external, event.remote), ((POOL, port), Some((SERVER, SERVICE))));
+    assert_eq!((event.internal, event.external, event.remote), ((CLIENT, PORT), (POOL, port), Some((SERVER, SERVICE))));
     // Whoever sends many does not push other events out.
     for _ in 0..10_000 {
         lab.send4(&sent).silent(DropReason::ZeroUdpChecksum);
