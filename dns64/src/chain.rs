@@ -34,16 +34,23 @@ pub(crate) struct Found {
     whole: Option<Known>,
     /// How long all of it may be told again, in seconds.
     left: u32,
+    /// Whether we have validated all of it.
+    secure: bool,
 }
 
 impl Found {
     const fn unanswered(ede: u16) -> Self {
-        Self { outcome: Outcome::Unanswered(ede), whole: None, left: 0 }
+        Self { outcome: Outcome::Unanswered(ede), whole: None, left: 0, secure: false }
     }
 
     /// How long this may be told again without looking, in seconds.
     pub(crate) const fn left(&self) -> u32 {
         self.left
+    }
+
+    /// Whether we have validated all of it ourselves (RFC 4035 §5).
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.secure
     }
 
     pub(crate) const fn outcome(&self) -> &Outcome {
@@ -73,6 +80,7 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         Err(ede) => return Found::unanswered(ede),
     };
     let mut left = first.left;
+    let mut secure = is_secure(&first);
     let mut whole = Some(first);
     let mut seen = Vec::new();
     while let Some(target) = open_end(&answered, ask) {
@@ -85,12 +93,17 @@ pub(crate) async fn follow(lookup: &impl Lookup, ask: &Ask, first: Option<Known>
         match lookup.look_up(&ask.about(question), deadline).await.and_then(decoded) {
             Ok((known, next)) => {
                 left = left.min(known.left);
+                secure &= is_secure(&known);
                 answered = joined(answered, next);
             }
             Err(ede) => return Found::unanswered(ede),
         }
     }
-    Found { outcome: Outcome::Answered(answered), whole, left }
+    Found { outcome: Outcome::Answered(answered), whole, left, secure }
+}
+
+fn is_secure(known: &Known) -> bool {
+    known.reply.secure && !known.is_stale
 }
 
 fn decoded(known: Known) -> Result<(Known, Answered), u16> {

@@ -17,6 +17,7 @@ use crate::loops;
 use crate::policy::{Group, Policy, RangePrefixes, WhenUnusable};
 use crate::upstream::Trust;
 use crate::upstream::address::{self, Upstream};
+use crate::validate;
 use crate::wire::{EDNS_PAYLOAD, LEAST_PAYLOAD};
 
 /// IPv4-mapped addresses, which no IPv6-only host can use and RFC 6147 §5.1.4 excludes by default.
@@ -41,6 +42,14 @@ pub struct Config {
     /// The authorities, in a file in PEM form, that must have issued the certificates of upstreams over TLS and HTTPS.
     /// Without a value those that the system trusts.
     pub upstream_ca: Option<PathBuf>,
+    /// Whether answers are validated (RFC 4035 §5): what should be signed and is not is told as SERVFAIL with extended
+    /// error 6. Default off.
+    pub dnssec: bool,
+    /// The keys that validation begins with, in a file of DNSKEY records. Without a value those of the root zone, which are
+    /// built in.
+    pub trust_anchors: Option<PathBuf>,
+    /// Domains that are not validated, beside those of routes. Default none.
+    pub dnssec_unsigned: Vec<String>,
     /// Prefixes that AAAA records are synthesised under, one record for each. Empty means the well-known prefix, as
     /// RFC 6147 §5.2 asks.
     pub prefixes: Vec<Pref64>,
@@ -131,6 +140,9 @@ impl Config {
             certificate: None,
             upstreams,
             upstream_ca: None,
+            dnssec: false,
+            trust_anchors: None,
+            dnssec_unsigned: Vec::new(),
             prefixes,
             well_known: WellKnownPolicy::default(),
             exclude_aaaa: vec![DEFAULT_EXCLUSION],
@@ -215,8 +227,15 @@ impl Config {
         within("max-stale", self.max_stale.as_secs().into(), 0, 604_800, "seconds")?;
         within("failure-ttl", self.failure_ttl.as_secs().into(), 0, 300, "seconds")?;
         self.validate_encryption()?;
-        let mut domains =
-            self.domains.iter().map(|rule| &rule.domain).chain(self.routes.iter().map(|route| &route.domain));
+        if self.dnssec {
+            check_trust_anchors(self.trust_anchors.as_deref())?;
+        }
+        let mut domains = self
+            .domains
+            .iter()
+            .map(|rule| &rule.domain)
+            .chain(self.routes.iter().map(|route| &route.domain))
+            .chain(&self.dnssec_unsigned);
         match domains.find(|domain| name(domain).is_none()) {
             Some(domain) => Err(Error::BadDomain(domain.clone())),
             None => Ok(()),
@@ -330,6 +349,14 @@ pub(crate) fn find_loop(config: &Config, listen: &[SocketAddr]) -> Option<Error>
     let upstreams: Vec<SocketAddr> = config.all_upstreams().map(|upstream| upstream.address).collect();
     loops::find_upstream_loop(&upstreams, listen, &config.host_addresses)
         .map(|(upstream, listen)| Error::UpstreamLoop { upstream, listen })
+}
+
+/// Whether a file holds keys that validation can begin with; without a file those of the root zone are used.
+///
+/// # Errors
+/// It cannot be read, holds something else, or nothing.
+pub fn check_trust_anchors(file: Option<&Path>) -> Result<(), Error> {
+    validate::load_anchors(file).map(drop)
 }
 
 /// Whether a file holds authorities in PEM form, or the system has some if no file is named.

@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file of trust anchors cannot be used.
+    #[error("{}: {reason}", path.display())]
+    TrustAnchors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A number is outside what is allowed.
     #[error("{name} is {value}; allowed are {least} to {most} {unit}")]
     OutOfRange {

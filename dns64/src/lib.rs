@@ -37,12 +37,13 @@ mod service;
 mod stats;
 mod synthesis;
 mod upstream;
+mod validate;
 mod wire;
 
 pub use clients::DEFAULT_CLIENTS;
 pub use config::{
     CertificateFiles, Config, DEFAULT_EXCLUSION, Domain, PtrMode, Route, UpstreamOrder, check_authorities,
-    check_certificate, is_domain_name, is_https_path,
+    check_certificate, check_trust_anchors, is_domain_name, is_https_path,
 };
 pub use domains::Treatment;
 pub use error::{Error, Protocol};

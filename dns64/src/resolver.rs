@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{self, Cache, Known};
@@ -14,6 +16,7 @@ use crate::flights::{Boarding, Flights, Landing, Waiting, landing};
 use crate::stats::Stats;
 use crate::upstream::address::Upstream;
 use crate::upstream::{Forwarder, Trust};
+use crate::validate::{Fetch, Validator};
 use crate::wire::{Ask, Question, ede};
 
 /// How long a client waits for upstreams while an expired answer is at hand (RFC 8767 §5).
@@ -30,6 +33,7 @@ struct Inner {
     flights: Flights,
     general: Arc<Forwarder>,
     routes: Suffixes<Arc<Forwarder>>,
+    validator: Option<Validator>,
     deadline: Duration,
     stats: Arc<Stats>,
 }
@@ -44,10 +48,12 @@ impl Resolver {
         Self(Arc::new(Inner {
             cache: Cache::new(config, Arc::clone(stats)),
             failures: Failures::new(config.failure_ttl),
-            // A query for AAAA records is two questions; a chain's questions come one after the other.
-            flights: Flights::new(config.max_in_flight.saturating_mul(2)),
+            // A query for AAAA records is two questions; a chain's questions come one after the other. To judge an answer
+            // takes it and some more, of which most are the same for many.
+            flights: Flights::new(config.max_in_flight.saturating_mul(if config.dnssec { 8 } else { 2 })),
             general: forwarder(&config.upstreams),
             routes: config.routes.iter().filter_map(route).collect(),
+            validator: config.dnssec.then(|| Validator::new(config, Arc::clone(stats))),
             deadline: config.deadline,
             stats: Arc::clone(stats),
         }))
@@ -119,6 +125,13 @@ impl Lookup for Resolver {
     }
 }
 
+impl Fetch for Resolver {
+    fn fetch(&self, ask: Ask, deadline: Instant) -> BoxFuture<'static, Landing> {
+        let this = Self(Arc::clone(&self.0));
+        async move { this.look_up(&ask, deadline).await }.boxed()
+    }
+}
+
 impl Inner {
     fn forwarders(&self) -> impl Iterator<Item = &Arc<Forwarder>> {
         std::iter::once(&self.general).chain(self.routes.values())
@@ -164,7 +177,14 @@ struct Flight {
 impl Flight {
     async fn run(&self, ask: &Ask) -> Landing {
         let inner = &*self.inner;
-        let result = inner.forwarder(ask).ask(ask, Instant::now() + inner.deadline).await;
+        let deadline = Instant::now() + inner.deadline;
+        let result = match inner.validator.as_ref().filter(|validator| validator.judges(ask)) {
+            Some(validator) => {
+                let fetch = Arc::new(Resolver(Arc::clone(&self.inner)));
+                validator.answer(fetch, ask, deadline).await
+            }
+            None => inner.forwarder(ask).ask(ask, deadline).await,
+        };
         let landing = result.map(|reply| Known::fresh(reply.into()));
         let now = Instant::now();
         match &landing {

@@ -294,8 +294,21 @@ impl Service {
                 }
             }
         };
+        // RFC 6147 §5.5: that there is no AAAA record must be proven before A records are used, where it can be.
+        if a.is_secure()
+            && let Some(error) = unproven(aaaa.outcome())
+        {
+            return unanswered(ask, error);
+        }
         let decision = decide(terms, aaaa.outcome(), a.outcome());
-        self.told(ask, &terms.view.when_unusable, decision, aaaa, Some(&a))
+        let is_pair_secure = aaaa.is_secure() && a.is_secure() && terms.treatment != Treatment::Always;
+        let answer = self.told(ask, &terms.view.when_unusable, decision, aaaa, Some(&a));
+        // RFC 6147 §5.5, item 2; without DO, item 1 forbids it.
+        if is_pair_secure && ask.dnssec && answer.head().origin == Told::Synthesised {
+            answer.authentic()
+        } else {
+            answer
+        }
     }
 
     /// The answer, if the AAAA side alone decides it.
@@ -413,6 +426,17 @@ fn direct(ask: &Ask, name: &Name, there: &Sections) -> Message {
     let own = there.answers.iter().filter(|record| u16::from(record.record_type()) == kind);
     let answers = own.map(|record| Record::from_rdata(name.clone(), ttl, record.data.clone())).collect();
     Message::from_sections(&ask.question, rcode::NO_ERROR, Sections { answers, ..Sections::default() })
+}
+
+/// Why it is not known whether there is a AAAA record, if so.
+fn unproven(aaaa: &Outcome) -> Option<u16> {
+    match aaaa {
+        Outcome::Unanswered(error) => Some(*error),
+        Outcome::Answered(aaaa) if matches!(aaaa.rcode, rcode::NO_ERROR | rcode::NAME_ERROR) => None,
+        // That it is bogus is said as such.
+        Outcome::Answered(aaaa) if aaaa.errors.iter().any(ede::is_dnssec_failure) => None,
+        Outcome::Answered(_) => Some(ede::NO_REACHABLE_AUTHORITY),
+    }
 }
 
 fn unanswered(ask: &Ask, ede: u16) -> Message {

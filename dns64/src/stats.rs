@@ -48,6 +48,8 @@ counters! {
     answers_local,
     /// Queries answered with SERVFAIL because no upstream gave an answer.
     answers_servfail,
+    /// Answers of upstreams that failed DNSSEC validation here.
+    answers_bogus,
     /// AAAA queries not answered with addresses because no translator was there for them.
     answers_cut_off,
     /// Queries of clients refused: a type that is not forwarded, or a loop.

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use hickory_proto::dnssec::rdata::RRSIG;
 use hickory_proto::rr::rdata::AAAA;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
@@ -233,11 +234,11 @@ pub(crate) fn aaaa_address(record: &Record) -> Option<Ipv6Addr> {
 
 /// Whether a record is the signature over records of this type (RFC 4034 §3.1.1).
 fn covers(record: &Record, kind: u16) -> bool {
+    // One that was not decoded begins with the type that it covers.
     if let RData::Unknown { code: RecordType::RRSIG, rdata } = &record.data {
-        rdata.anything.starts_with(&kind.to_be_bytes())
-    } else {
-        false
+        return rdata.anything.starts_with(&kind.to_be_bytes());
     }
+    record.try_borrow::<RRSIG>().is_some_and(|signature| u16::from(signature.data().input().type_covered) == kind)
 }
 
 #[cfg(test)]

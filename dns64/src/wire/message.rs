@@ -150,9 +150,16 @@ impl Message {
         self
     }
 
-    /// The same with another response code.
+    /// The same with AD set: everything that it was made from is validated.
+    pub(crate) const fn authentic(mut self) -> Self {
+        self.head.authentic = true;
+        self
+    }
+
+    /// The same with another response code, which nobody has signed.
     pub(crate) const fn with_rcode(mut self, rcode: u16) -> Self {
         self.head.rcode = rcode;
+        self.head.authentic = false;
         self
     }
 

@@ -32,6 +32,7 @@ pub(crate) mod code {
     pub(crate) const AAAA: u16 = 28;
     pub(crate) const OPT: u16 = 41;
     pub(crate) const DS: u16 = 43;
+    pub(crate) const RRSIG: u16 = 46;
     pub(crate) const TSIG: u16 = 250;
     pub(crate) const IXFR: u16 = 251;
     pub(crate) const AXFR: u16 = 252;
@@ -75,6 +76,7 @@ pub(crate) mod option {
 /// Codes of extended errors that we send or read (RFC 8914 §4).
 pub(crate) mod ede {
     pub(crate) const STALE: u16 = 3;
+    pub(crate) const DNSSEC_BOGUS: u16 = 6;
     pub(crate) const NOT_READY: u16 = 14;
     pub(crate) const FILTERED: u16 = 17;
     pub(crate) const PROHIBITED: u16 = 18;

@@ -33,8 +33,10 @@ pub(crate) struct Reply {
     pub(crate) has_kind: bool,
     /// Whether the records did not fit.
     pub(crate) truncated: bool,
-    /// AD: the upstream says that it validated everything.
+    /// AD: everything is validated, by the upstream's word or our own.
     pub(crate) authentic: bool,
+    /// Whether we have validated everything ourselves.
+    pub(crate) secure: bool,
     /// The lowest TTL of all records, in seconds.
     least_ttl: Option<u32>,
     /// How long the absence of something holds, in seconds: the lower of the SOA's TTL and its minimum (RFC 2308 §5).
@@ -72,6 +74,20 @@ impl Reply {
         }
         bytes.shrink_to_fit();
         Ok(scan.into_reply(bytes, header))
+    }
+
+    /// An answer of our own that says that an upstream's was not good enough.
+    pub(crate) fn failure(question: &Question, ede: u16) -> Self {
+        let header = Header { id: 0, flags: flag::QR | rcode::SERVER_FAILURE, counts: [0; 4] };
+        Self { ede: Some(ede), ..Self::bare(header, question) }
+    }
+
+    /// The same with our own word on whether it is validated, which is told only to those who see DNSSEC records.
+    pub(crate) const fn judged(mut self, is_secure: bool, dnssec: bool, ede: Option<u16>) -> Self {
+        self.secure = is_secure;
+        self.authentic = is_secure && dnssec;
+        self.ede = ede;
+        self
     }
 
     /// The bytes with every TTL changed; no question section of its own if the upstream gave none.
@@ -208,6 +224,7 @@ impl Scan {
             has_kind: self.has_kind,
             truncated: header.flags & flag::TC != 0,
             authentic: header.flags & flag::AD != 0,
+            secure: false,
             least_ttl: self.least_ttl,
             negative_ttl: self.negative_ttl,
         }

@@ -16,9 +16,11 @@ mod robust;
 mod scenario;
 mod secure_upstreams;
 mod secured;
+mod signed;
 mod synthesis;
 mod upstream;
 mod upstreams;
+mod validation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -271,7 +271,7 @@ fn empty(query: &Message) -> Message {
     answer
 }
 
-fn record(line: &str) -> Record {
+pub(crate) fn record(line: &str) -> Record {
     let mut words = line.split_whitespace();
     let name = Name::from_ascii(words.next().unwrap()).unwrap();
     let ttl = words.next().unwrap().parse().unwrap();

@@ -18,6 +18,7 @@ const MOST_GROUPS: usize = 1000;
 pub(crate) fn check(switch: &Located<bool>, section: &Dns64Section) -> Result<(), Problem> {
     listeners(section)?;
     super::tls::check(section)?;
+    trust_anchors(section)?;
     clients(section)?;
     upstreams(switch, section)?;
     ranges(section)?;
@@ -34,6 +35,12 @@ fn clients(section: &Dns64Section) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// A file that is named is looked at, whether validation is on or not.
+fn trust_anchors(section: &Dns64Section) -> Result<(), Problem> {
+    let Some(file) = section.trust_anchors.value.path() else { return Ok(()) };
+    dns64::check_trust_anchors(Some(file)).map_err(|error| section.trust_anchors.problem(error.to_string()))
 }
 
 fn listeners(section: &Dns64Section) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ mod upstream;
 mod value;
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use dns64::{PtrMode, UpstreamOrder};
 use pref64::{Pref64, WellKnownPolicy};
@@ -19,9 +20,9 @@ use super::scalar::{Lifetime, Number};
 use super::value::{Endpoint, Ipv4Range, Ipv6Range, Many};
 pub(crate) use check::{all_upstreams, check, upstream_loop};
 use rules::{Domain, Group, Range, Route};
-use tls::TlsSection;
+use tls::{FilePath, TlsSection};
 pub(crate) use upstream::Upstream;
-use value::{Clients, ServerName, WhenUnavailable};
+use value::{Clients, DomainName, ServerName, WhenUnavailable};
 
 /// Up to a week.
 type Week = Lifetime<0, 604_800_000>;
@@ -63,6 +64,9 @@ pub(crate) struct Dns64Section {
     tcp_connections: Number<1, 1_000_000>,
     connections_per_client: Number<1, 1_000_000>,
     tcp_idle: Lifetime<100, 3_600_000>,
+    dnssec: bool,
+    trust_anchors: Located<FilePath>,
+    dnssec_unsigned: Many<DomainName>,
     tls: TlsSection,
 }
 
@@ -103,6 +107,9 @@ impl Default for Dns64Section {
             tcp_connections: Number::new(crate_default.tcp_connections as u64),
             connections_per_client: Number::new(crate_default.connections_per_client as u64),
             tcp_idle: Lifetime::new(crate_default.tcp_idle),
+            dnssec: crate_default.dnssec,
+            trust_anchors: Located::default(FilePath::default()),
+            dnssec_unsigned: Many::default([]),
             tls: TlsSection::default(),
         }
     }
@@ -143,6 +150,9 @@ impl Dns64Section {
             tcp_connections: self.tcp_connections.to(),
             connections_per_client: self.connections_per_client.to(),
             tcp_idle: self.tcp_idle.value(),
+            dnssec: self.dnssec,
+            trust_anchors: self.trust_anchors.value.path().map(Path::to_owned),
+            dnssec_unsigned: self.dnssec_unsigned.values().map(ToString::to_string).collect(),
             ..policy
         };
         self.tls.apply(&mut config);

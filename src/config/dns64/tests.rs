@@ -24,6 +24,7 @@ fn every_mistake_in_a_rule_is_shown_at_its_place_with_what_is_allowed() {
             "domains = [{ domain = \"a.b\", treatment = \"never\" },\n  { domain = [\"c\", \"A.b.\"], treatment = \"always\" }]",
         ),
         ("a route to nobody", "routes = [{ domain = \"a.b\", upstreams = [] }]"),
+        ("trust anchors that are not there", "trust-anchors = \"/nonexistent/root.key\""),
         ("a route to us", "routes = [{ domain = \"a.b\", upstreams = \"::1\" }]"),
         ("a range without prefix", "ranges = [{ range = \"10.0.0.0/8\", pref64 = [] }]"),
         (
