@@ -9,8 +9,15 @@ use std::{fs, mem};
 use super::lab::scratch_roots;
 use super::namespace;
 
-/// Waits for the end of its standard input, which is the end of whoever holds it, and removes the labs named so.
-const REMOVE_LABS: &str = r#". "$1"; read -r _; lab_remove "$2"; rm -rf "$3/$2"-* "$4/$2"-*"#;
+/// Waits for the end of its standard input, which is the end of whoever holds it, and removes the labs named so. What runs
+/// in them has nothing to put in order that does not go with them.
+const REMOVE_LABS: &str = r#"
+    . "$1"
+    read -r _
+    for lab in /run/netns/"$2"-*; do netns_signal KILL "${lab##*/}"; done
+    lab_remove "$2"
+    rm -rf "$3/$2"-* "$4/$2"-*
+"#;
 
 /// Sees to it that labs whose names begin with `prefix` and a process id do not outlive that process, and removes those
 /// that did.

@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -111,7 +111,8 @@ pub(crate) fn remove(name: &str) {
     if !holds_within(Duration::from_secs(2), || !signal_processes(name, "-TERM")) {
         signal_processes(name, "-KILL");
     }
-    let _ = Command::new("ip").args(["netns", "del", name]).status();
+    // Another process may be at it, too.
+    let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
 }
 
 /// Whether there was anybody to signal.
@@ -121,7 +122,7 @@ fn signal_processes(name: &str, signal: &str) -> bool {
     if pids.trim().is_empty() {
         return false;
     }
-    let _ = Command::new("kill").arg(signal).args(pids.split_whitespace()).stderr(std::process::Stdio::null()).status();
+    let _ = Command::new("kill").arg(signal).args(pids.split_whitespace()).stderr(Stdio::null()).status();
     true
 }
 
