@@ -40,7 +40,7 @@ rows! { stays_in_its_class:
 
 #[track_caller]
 fn stays_in_its_class(protocol: u8, port: u16, well_known: bool) {
-    let Some(mut case) = STANDARD.case() else { return };
+    let Some(mut case) = RULES.case() else { return };
     for host in 1..=20 {
         let given = case.open(protocol, case.host6(host), port).1;
         assert_eq!(given < 1024, well_known, "{given}");

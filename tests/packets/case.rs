@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bench::{Bench, Group, POOL};
 use crate::port::Port;
 use crate::support::holds_within;
-use crate::wire::{End, Icmp, V4, V6};
+use crate::wire::{End, Icmp, TCP, UDP, V4, V6};
 
 /// The client's port in most tests.
 pub(crate) const PORT: u16 = 40_000;
@@ -365,6 +365,26 @@ impl Case {
     #[track_caller]
     pub(crate) fn mappings(&self) -> Vec<Value> {
         self.listing("mappings")
+    }
+
+    /// The pool ports of that protocol that have a mapping, whoever's.
+    #[track_caller]
+    pub(crate) fn mapped(&self, protocol: u8) -> HashSet<u16> {
+        let name = match protocol {
+            TCP => "tcp",
+            UDP => "udp",
+            _ => "icmp",
+        };
+        let mappings = self.bench.listing("mappings").into_iter().filter(|mapping| mapping["protocol"] == name);
+        let ports = mappings.filter_map(|mapping| mapping["external"]["port"].as_u64());
+        ports.map(|port| u16::try_from(port).unwrap()).collect()
+    }
+
+    /// A pool port of that protocol that has no mapping.
+    #[track_caller]
+    pub(crate) fn unmapped(&self, protocol: u8) -> u16 {
+        let mapped = self.mapped(protocol);
+        (4242..).find(|port| !mapped.contains(port)).unwrap()
     }
 
     /// The state of the only TCP session, `CLOSED` if there is none.

@@ -314,7 +314,7 @@ fn fragments_that_wait_too_long_for_the_first_are_forgotten() {
 #[test]
 fn fragments_to_nobody_make_no_state() {
     let Some(mut case) = STANDARD.case() else { return };
-    let fragments = case.server_udp(1, &pattern(1600)).fragments(&[1000], 1);
+    let fragments = case.server_udp(case.unmapped(UDP), &pattern(1600)).fragments(&[1000], 1);
     case.refused4(&fragments[0], "no-mapping");
     case.swallowed(&fragments[1]);
     assert_eq!(case.mappings().len(), 0);

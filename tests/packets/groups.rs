@@ -23,7 +23,7 @@ pub(crate) static OTHERWISE: Group = Group::new(
     reset-unknown-tcp = false
     check-tcp-resets = false
     [translator.timers]
-    tcp-incoming-syn = "1s"
+    tcp-incoming-syn = "2s"
     [translator.mtu]
     lowest-ipv6 = 1420
     tcp-mss-clamp = true
@@ -105,7 +105,8 @@ const ONE_SECOND: &str = r#"
     icmp = "1s"
     fragment = "1s"
     tcp-incoming-syn = "1s"
-    tcp-established = "1s"
+    tcp-established = "2s"
+    tcp-opening = "2s"
     tcp-transitory = "1s"
     "#;
 

@@ -6,7 +6,7 @@ use crate::bench::POOL;
 use crate::case::{ACK, Case, HOPS, PORT, SYN, SYN_ACK, whole6};
 use crate::groups::{CONFIGURED, MAPPED, OTHERWISE, STANDARD};
 use crate::rows::rows;
-use crate::wire::{Icmp, V6, pattern};
+use crate::wire::{Icmp, UDP, V6, pattern};
 
 /// The port that the other host serves.
 const SERVED: u16 = 7000;
@@ -125,11 +125,12 @@ fn a_packet_too_big_about_what_was_turned_round_keeps_its_mtu() {
 #[test]
 fn an_unknown_port_is_reported_to_the_sender_in_its_own_terms() {
     let Some(mut case) = STANDARD.case() else { return };
-    let sent = V6::udp((case.client(), PORT), at_pool(&case, 1), b"x");
+    let port = case.unmapped(UDP);
+    let sent = V6::udp((case.client(), PORT), at_pool(&case, port), b"x");
     let (error, message) = case.refused6(&sent, "no-mapping");
     assert_eq!((error.destination(), message.kind, message.code), (case.client(), 1, 4));
     let inside = V6::read(&message.body);
-    assert_eq!((inside.source(), inside.ports(), inside.destination()), (case.client(), (PORT, 1), case.six(POOL)));
+    assert_eq!((inside.source(), inside.ports(), inside.destination()), (case.client(), (PORT, port), case.six(POOL)));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{LinkAddr, bind};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{LinkAddr, bind, setsockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::support::Namespace;
@@ -15,6 +16,8 @@ pub(crate) const IPV6: u16 = 0x86dd;
 
 /// How long a packet may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that may wait while a test looks elsewhere.
+const ROOM: usize = 8 << 20;
 const ETHERNET_HEADER: usize = 14;
 
 /// The far end of a cable, past the kernel's stack: packets of one IP version, as they are.
@@ -36,6 +39,7 @@ impl Port {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).expect("root may open raw sockets");
             let own = link_address(near.1);
             bind(socket.as_raw_fd(), &own).expect("the interface is up");
+            setsockopt(&socket, RcvBufForce, &ROOM).expect("root may");
             (socket, own)
         });
         let [peer, own] = [peer, own].map(|address| address.addr().expect("it is an Ethernet interface"));

@@ -157,7 +157,7 @@ fn state_with_stranger(case: &Case) -> String {
 #[test]
 fn a_syn_to_nobody_is_kept_and_then_answered_with_port_unreachable() {
     let Some(mut case) = waiting().case() else { return };
-    let syn = stranger_syn(&case, 4242);
+    let syn = stranger_syn(&case, case.unmapped(TCP));
     case.held(&syn);
     port_unreachable(&mut case, &syn);
     case.quiet();
@@ -167,12 +167,13 @@ fn a_syn_to_nobody_is_kept_and_then_answered_with_port_unreachable() {
 #[test]
 fn a_syn_to_nobody_that_is_sent_again_is_answered_once() {
     let Some(mut case) = waiting().case() else { return };
-    let syn = stranger_syn(&case, 4243);
+    let port = case.unmapped(TCP);
+    let syn = stranger_syn(&case, port);
     case.held(&syn);
     case.held(&syn);
     port_unreachable(&mut case, &syn);
     // The answer to another one, sent later, is not preceded by a second to this one.
-    let later = V4::tcp((case.server(), 9), (POOL, 4243), SYN, b"");
+    let later = V4::tcp((case.server(), 9), (POOL, port), SYN, b"");
     case.held(&later);
     port_unreachable(&mut case, &later);
     case.quiet();
@@ -208,7 +209,7 @@ fn a_kept_syn_that_meets_one_from_inside_is_never_answered() {
 fn unasked_connections_are_dropped_silently_where_no_errors_are_sent() {
     let Some(mut case) = UNTOLD.case() else { return };
     let before = case.drops();
-    case.held(&stranger_syn(&case, 4242));
+    case.held(&stranger_syn(&case, case.unmapped(TCP)));
     case.dropped_since(&before, "stored-syn-timeout");
     case.quiet();
 }
@@ -247,7 +248,7 @@ rows! { is_dropped_from_outside:
 #[track_caller]
 fn is_dropped_from_outside(flags: u8) {
     let Some(mut case) = STANDARD.case() else { return };
-    case.silent(&case.server_tcp(4244, flags), "no-mapping");
+    case.silent(&case.server_tcp(case.unmapped(TCP), flags), "no-mapping");
     assert_eq!(case.sessions().len(), 0);
 }
 
@@ -326,11 +327,9 @@ fn ends_in_time(segments: &[Segment]) {
 fn an_established_connection_that_was_silent_is_probed() {
     let Some(mut case) = waiting().case() else { return };
     after(&mut case, &OPENED);
-    let probe = case.arrival6();
+    let probe = probe(&mut case);
     assert_eq!((probe.source(), probe.destination()), (case.service6().0, case.client()));
     assert_eq!((probe.ports(), probe.data()), ((SERVICE, PORT), &b""[..]));
-    assert_eq!(probe.payload[4..12], [0; 8], "sequence and acknowledgment number are zero");
-    assert_eq!(probe.payload[13], ACK, "only ACK is set");
 }
 
 rows! { lives_on_when_it_answers:
@@ -342,31 +341,35 @@ rows! { lives_on_when_it_answers:
 fn lives_on_when_it_answers(answer: Segment) {
     let Some(mut case) = waiting().case() else { return };
     let port = after(&mut case, &OPENED);
-    case.arrival6();
-    pass_whatever_comes(&mut case, port, answer);
-    assert_eq!(case.state(), "ESTABLISHED");
-}
-
-/// Sends a segment which arrives; probes may arrive too.
-#[track_caller]
-fn pass_whatever_comes(case: &mut Case, port: u16, segment: Segment) {
-    match segment {
+    probe(&mut case);
+    match answer {
         FromV6(flags) => {
             case.send(&case.client_tcp(flags));
             assert_eq!(case.arrival4().ports(), (port, SERVICE));
         }
         FromV4(flags) => {
             case.send(&case.server_tcp(port, flags));
-            assert_eq!(case.arrival6().ports(), (SERVICE, PORT));
+            assert_eq!(case.arrival6().payload[4..16], case.server_tcp(port, flags).payload[4..16]);
         }
     }
+    // Only an established connection is asked again.
+    probe(&mut case);
+}
+
+/// Waits for a segment that asks whether the client is still there.
+#[track_caller]
+fn probe(case: &mut Case) -> V6 {
+    let probe = case.arrival6();
+    assert_eq!(probe.payload[4..12], [0; 8], "sequence and acknowledgment number are zero");
+    assert_eq!(probe.payload[13], ACK, "only ACK is set");
+    probe
 }
 
 #[test]
 fn a_probed_connection_that_does_not_answer_is_forgotten() {
     let Some(mut case) = waiting().case() else { return };
     let port = after(&mut case, &OPENED);
-    case.arrival6();
+    probe(&mut case);
     eventually("the session to end", PATIENCE, || case.sessions().is_empty());
     case.quiet();
     case.silent(&case.server_tcp(port, ACK), "no-mapping");

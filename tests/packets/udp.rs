@@ -5,7 +5,7 @@ use crate::case::{ACK, Case, PATIENCE, PORT, SERVICE, SYN};
 use crate::groups::{OTHERWISE, STANDARD, UNTOLD, waiting};
 use crate::rows::rows;
 use crate::support::eventually;
-use crate::wire::{Icmp, V4, V6};
+use crate::wire::{ICMP, Icmp, TCP, UDP, V4, V6};
 
 #[test]
 fn a_packet_from_inside_makes_a_mapping_and_a_session() {
@@ -112,7 +112,7 @@ fn filtering_by_address_holds_for_queries() {
 #[test]
 fn a_udp_port_without_mapping_is_unreachable() {
     let Some(mut case) = STANDARD.case() else { return };
-    let sent = case.server_udp(1, b"x");
+    let sent = case.server_udp(case.unmapped(UDP), b"x");
     let (error, message) = case.refused4(&sent, "no-mapping");
     assert_eq!((error.destination(), message.kind, message.code), (case.server(), 3, 3));
     assert_eq!(message.body, sent.with(|header| header.time_to_live = 63).bytes());
@@ -128,7 +128,7 @@ rows! { is_host_unreachable:
 #[track_caller]
 fn is_host_unreachable(kind: u8) {
     let Some(mut case) = STANDARD.case() else { return };
-    let sent = V4::icmp(case.server(), POOL, &Icmp::echo(kind, 1, 1, b"x"));
+    let sent = V4::icmp(case.server(), POOL, &Icmp::echo(kind, case.unmapped(ICMP), 1, b"x"));
     let (_, message) = case.refused4(&sent, "no-mapping");
     assert_eq!((message.kind, message.code), (3, 1));
 }
@@ -136,11 +136,14 @@ fn is_host_unreachable(kind: u8) {
 #[test]
 fn mappings_are_of_one_protocol() {
     let Some(mut case) = STANDARD.case() else { return };
-    let port = case.open_udp();
-    // TCP's ports are others'; this one may be anybody's, but not this client's.
+    // TCP's ports are others': this one is nobody's.
+    let taken = case.mapped(TCP);
+    let mut ports =
+        (0..).map(|step| case.pass6(&V6::udp((case.client(), PORT + step), case.service6(), b"x")).ports().0);
+    let port = ports.find(|port| !taken.contains(port)).unwrap();
     case.silent(&case.server_tcp(port, ACK), "no-mapping");
     case.pass6(&case.client_tcp(SYN));
-    assert_eq!(case.mappings().len(), 2);
+    assert!(case.mappings().len() >= 2);
 }
 
 rows! { every_identifier_can_be_mapped:
