@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::Asked;
 use crate::config::{DEFAULT_SOCKET, Overrides};
+use crate::control::filter::Filter;
 
 /// Stateful NAT64 and DNS64: lets hosts that have only IPv6 reach the IPv4 Internet, by name.
 #[derive(Debug, Parser)]
@@ -53,9 +54,15 @@ pub(crate) enum Command {
     /// Show what the running daemon does, on one screen
     Status(QueryArgs),
     /// List the sessions: who inside talks to whom outside
-    Sessions(QueryArgs),
+    Sessions(ListArgs),
     /// List the mappings (BIB): which pool address and port belong to whom inside
-    Mappings(QueryArgs),
+    Mappings(ListArgs),
+    /// List the subscribers that have mappings: with which pool address, and how many
+    Subscribers(QueryArgs),
+    /// List the pool addresses and how many of their ports are taken
+    Pool(QueryArgs),
+    /// Explain drop reasons: what each means, and what to do
+    Explain(ReasonArgs),
     /// Tell whose a pool port is, and which ports a host has, by the configuration alone
     #[command(long_about = WHOSE)]
     Whose(WhoseArgs),
@@ -64,6 +71,10 @@ pub(crate) enum Command {
     /// Ask and change the DNS64 server of the running daemon
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// Print what a shell completes command lines by
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them to a directory
+    Man(ManArgs),
     /// Print the version of this program
     Version(VersionArgs),
 }
@@ -204,6 +215,44 @@ pub(crate) struct DrainArgs {
     /// How to ask.
     #[command(flatten)]
     pub(crate) query: QueryArgs,
+}
+
+/// Options of the listings that can be narrowed down.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What is listed.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 explain`
+#[derive(Debug, Args)]
+pub(crate) struct ReasonArgs {
+    /// A drop reason, as in `nat64 status` [default: all of them]
+    #[arg(value_name = "REASON")]
+    pub(crate) reason: Option<String>,
+    /// Print JSON: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `nat64 completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `nat64 man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write nat64.1 and a page for each command to this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// `nat64 version`

@@ -2,6 +2,8 @@
 
 mod check;
 mod dns;
+mod explain;
+mod generate;
 mod query;
 mod status;
 mod table;
@@ -27,6 +29,11 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Sessions(args) => query::sessions(&args),
         Command::Mappings(args) => query::mappings(&args),
         Command::Whose(args) => whose::whose(&args),
+        Command::Subscribers(args) => query::subscribers(&args),
+        Command::Pool(args) => query::pool(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
         Command::WhoHad(args) => who_had::who_had(&args),
         Command::Dns(command) => dns::dispatch(&command),
         Command::Version(args) => version::version(&args),

@@ -1,10 +1,10 @@
-//! `nat64 status`, `sessions` and `mappings`: questions to the running daemon.
+//! `nat64 status`, `sessions`, `mappings`, `subscribers` and `pool`: questions to the running daemon.
 
 use serde::de::DeserializeOwned;
 
 use super::{Output, table};
-use crate::cli::QueryArgs;
-use crate::control::api::{Mapping, Session, Status};
+use crate::cli::{ListArgs, QueryArgs};
+use crate::control::api::{Mapping, PoolAddress, Session, Status, Subscriber};
 use crate::control::client;
 
 /// `nat64 status`
@@ -26,13 +26,25 @@ pub(super) fn status(args: &QueryArgs) -> anyhow::Result<()> {
 }
 
 /// `nat64 sessions`
-pub(super) fn sessions(args: &QueryArgs) -> anyhow::Result<()> {
-    list::<Session>(args, "/v1/sessions", table::sessions, table::session)
+pub(super) fn sessions(args: &ListArgs) -> anyhow::Result<()> {
+    let path = format!("/v1/sessions{}", args.filter.query());
+    list::<Session>(&args.query, &path, table::sessions, table::session)
 }
 
 /// `nat64 mappings`
-pub(super) fn mappings(args: &QueryArgs) -> anyhow::Result<()> {
-    list::<Mapping>(args, "/v1/mappings", table::mappings, table::mapping)
+pub(super) fn mappings(args: &ListArgs) -> anyhow::Result<()> {
+    let path = format!("/v1/mappings{}", args.filter.query());
+    list::<Mapping>(&args.query, &path, table::mappings, table::mapping)
+}
+
+/// `nat64 subscribers`
+pub(super) fn subscribers(args: &QueryArgs) -> anyhow::Result<()> {
+    list::<Subscriber>(args, "/v1/subscribers", table::subscribers, table::subscriber)
+}
+
+/// `nat64 pool`
+pub(super) fn pool(args: &QueryArgs) -> anyhow::Result<()> {
+    list::<PoolAddress>(args, "/v1/pool", table::pool, table::pool_address)
 }
 
 /// Prints a listing as it comes, however long it is.

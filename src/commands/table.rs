@@ -1,6 +1,6 @@
 //! Listings as tables. Columns have fixed widths, so that rows can be printed as they come; a long value pushes its row.
 
-use crate::control::api::{Mapping, Session};
+use crate::control::api::{Mapping, PoolAddress, Session, Subscriber};
 
 /// The heading of [`session`] rows.
 pub(super) fn sessions() -> String {
@@ -52,6 +52,42 @@ fn mapping_row([protocol, internal, external, sessions, age, kind]: [String; 6])
     format!("{protocol:<5} {internal:<40} {external:<21} {sessions:>8} {age:>6}  {kind}\n")
 }
 
+/// The heading of [`subscriber`] rows.
+pub(super) fn subscribers() -> String {
+    subscriber_row(["PREFIX", "POOL ADDRESS", "MAPPINGS", "SESSIONS"].map(str::to_owned))
+}
+
+/// A row of the subscribers.
+pub(super) fn subscriber(subscriber: &Subscriber) -> String {
+    subscriber_row([
+        subscriber.prefix.to_string(),
+        subscriber.address.to_string(),
+        subscriber.mappings.to_string(),
+        subscriber.sessions.to_string(),
+    ])
+}
+
+fn subscriber_row([prefix, address, mappings, sessions]: [String; 4]) -> String {
+    format!("{prefix:<43} {address:<15} {mappings:>8} {sessions:>8}\n")
+}
+
+/// The heading of [`pool_address`] rows.
+pub(super) fn pool() -> String {
+    pool_row(["ADDRESS", "PORTS", "TCP TAKEN", "UDP TAKEN", "ICMP TAKEN", "MOST"].map(str::to_owned))
+}
+
+/// A row of the pool.
+pub(super) fn pool_address(address: &PoolAddress) -> String {
+    let [tcp, udp, icmp] = address.taken.all();
+    let most = u64::from(tcp.max(udp).max(icmp)) * 100 / u64::from(address.ports.max(1));
+    let [ports, tcp, udp, icmp] = [address.ports, tcp, udp, icmp].map(|number| number.to_string());
+    pool_row([address.address.to_string(), ports, tcp, udp, icmp, format!("{most}%")])
+}
+
+fn pool_row([address, ports, tcp, udp, icmp, most]: [String; 6]) -> String {
+    format!("{address:<15} {ports:>6} {tcp:>10} {udp:>10} {icmp:>10} {most:>5}\n")
+}
+
 /// Seconds as their two largest units: `1h02m`.
 pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -91,7 +127,7 @@ fn scaled(number: u64, base: u64, units: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api::Traffic;
+    use crate::control::api::{ByProtocol, Traffic};
 
     #[test]
     fn numbers_are_short() {
@@ -130,7 +166,20 @@ mod tests {
             fixed: false,
             age_seconds: 12,
         };
-        let text = [sessions(), session(&tcp), session(&icmp), mappings(), mapping(&owner)].concat();
+        let host = Subscriber {
+            prefix: "2001:db8:64:0:a::2/128".parse().unwrap(),
+            address: "192.0.2.1".parse().unwrap(),
+            mappings: 12,
+            sessions: 340,
+        };
+        let address = PoolAddress { address: host.address, ports: 64512, taken: ByProtocol::new([32256, 7, 0]) };
+        let text = [
+            [sessions(), session(&tcp), session(&icmp)].concat(),
+            [mappings(), mapping(&owner)].concat(),
+            [subscribers(), subscriber(&host)].concat(),
+            [pool(), pool_address(&address)].concat(),
+        ]
+        .concat();
         insta::assert_snapshot!(text);
     }
 }

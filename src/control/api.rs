@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::Ipv6Net;
 use nat64_core::event;
 use serde::{Deserialize, Serialize};
 
@@ -285,4 +286,28 @@ pub(crate) struct Mapping {
     pub(crate) fixed: bool,
     /// Seconds since it was made.
     pub(crate) age_seconds: u64,
+}
+
+/// A subscriber: a source prefix that has mappings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subscriber {
+    /// Its prefix.
+    pub(crate) prefix: Ipv6Net,
+    /// The pool address of its mappings.
+    pub(crate) address: Ipv4Addr,
+    /// How many mappings it has.
+    pub(crate) mappings: u32,
+    /// How many sessions it has.
+    pub(crate) sessions: u32,
+}
+
+/// A pool address and its use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PoolAddress {
+    /// The address.
+    pub(crate) address: Ipv4Addr,
+    /// Ports that belong to the translator, for each protocol.
+    pub(crate) ports: u32,
+    /// Of these taken, or resting after use.
+    pub(crate) taken: ByProtocol<u32>,
 }

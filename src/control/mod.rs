@@ -5,13 +5,18 @@
 //! | `GET /v1/status` | [`api::Status`] |
 //! | `GET /v1/sessions` | an array of [`api::Session`], one per line |
 //! | `GET /v1/mappings` | an array of [`api::Mapping`], one per line |
+//! | `GET /v1/subscribers` | an array of [`api::Subscriber`], one per line |
+//! | `GET /v1/pool` | an array of [`api::PoolAddress`], one per line |
 //! | `GET /v1/dns/explain?name=&type=&client=&listener=` | [`api::Explanation`] |
 //! | `POST /v1/dns/flush?name=` | [`api::Flushed`] |
 //! | `POST /v1/dns/drain?prefix=`, `POST /v1/dns/undrain?prefix=` | [`api::Drained`] |
+//!
+//! Listings of sessions and mappings take a [`filter::Filter`] as query.
 
 pub(crate) mod api;
 pub(crate) mod client;
 mod dns;
+pub(crate) mod filter;
 pub(crate) mod health;
 mod listing;
 pub(crate) mod server;

@@ -3,20 +3,23 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use nat64_core::{Counters, Direction, DropReason, MappingInfo, Policy, Protocol, SessionInfo, Timestamp, Translator};
+use nat64_core::{
+    Counters, Direction, DropReason, MappingInfo, Policy, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
+};
 use nat64_dataplane::{Dataplane, DeviceInfo, IoStats};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolRange, PoolStatus, Session, SessionLogStatus, Status, Traffic,
-    TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolAddress, PoolRange, PoolStatus, Session, SessionLogStatus,
+    Status, Subscriber, Traffic, TranslatorStatus,
 };
+use super::filter::Filter;
 use super::health::PrefixHealth;
 use super::listing;
 use crate::session_log::SinkStats;
@@ -95,6 +98,8 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions))
         .route("/v1/mappings", get(mappings))
+        .route("/v1/subscribers", get(subscribers))
+        .route("/v1/pool", get(pool))
         .merge(super::dns::router())
         .with_state(api)
 }
@@ -109,17 +114,48 @@ async fn status(State(api): State<Api>) -> Json<Status> {
     Json(api.view.status())
 }
 
-async fn sessions(State(api): State<Api>) -> Response {
-    list(&api, |view, shard, now, found: &mut Vec<Session>| {
-        let mut add = |info: &SessionInfo| found.push(session(info, now));
+async fn sessions(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
+    list(&api, move |view, shard, now, found: &mut Vec<Session>| {
+        let mut add = |info: &SessionInfo| {
+            if filter.takes_session(info, now) {
+                found.push(session(info, now));
+            }
+        };
         view.translator.visit_sessions(shard, now, &mut add);
     })
 }
 
-async fn mappings(State(api): State<Api>) -> Response {
-    list(&api, |view, shard, now, found: &mut Vec<Mapping>| {
-        let mut add = |info: &MappingInfo| found.push(mapping(info, now));
+async fn mappings(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
+    list(&api, move |view, shard, now, found: &mut Vec<Mapping>| {
+        let mut add = |info: &MappingInfo| {
+            if filter.takes_mapping(info, now) {
+                found.push(mapping(info, now));
+            }
+        };
         view.translator.visit_mappings(shard, &mut add);
+    })
+}
+
+async fn subscribers(State(api): State<Api>) -> Response {
+    list(&api, |view, shard, _, found: &mut Vec<Subscriber>| {
+        let mut add = |info: &SubscriberInfo| {
+            let SubscriberInfo { prefix, address, mappings, sessions } = *info;
+            found.push(Subscriber { prefix, address, mappings, sessions });
+        };
+        view.translator.visit_subscribers(shard, &mut add);
+    })
+}
+
+async fn pool(State(api): State<Api>) -> Response {
+    list(&api, |view, shard, _, found: &mut Vec<PoolAddress>| {
+        // The pool is not divided into shards.
+        if shard == 0 {
+            found.extend(view.translator.pool_addresses().map(|info| PoolAddress {
+                address: info.address,
+                ports: info.ports,
+                taken: ByProtocol::new(info.taken),
+            }));
+        }
     })
 }
 

@@ -9,6 +9,7 @@ mod demonstration;
 mod exchange;
 mod idle;
 mod lifecycle;
+mod listings;
 mod metrics;
 mod names;
 mod path_mtu;

@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 
 use crate::event::Traffic;
 use crate::packet::Protocol;
-use crate::session::{Mapping, MappingKind, Session};
+use crate::session::{Mapping, MappingKind, Session, Subscriber};
 use crate::time::Timestamp;
 use crate::translator::Translator;
 
@@ -51,6 +51,30 @@ pub struct SessionInfo {
     pub outbound: Traffic,
     /// From IPv4 to IPv6.
     pub inbound: Traffic,
+}
+
+/// A subscriber: a source prefix of the policy's length that has mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriberInfo {
+    /// Its prefix.
+    pub prefix: Ipv6Net,
+    /// The pool address that its mappings are on (RFC 6888 REQ-2).
+    pub address: Ipv4Addr,
+    /// How many mappings it has.
+    pub mappings: u32,
+    /// How many sessions it has.
+    pub sessions: u32,
+}
+
+/// A pool address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolAddressInfo {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Ports that belong to the translator, for each protocol.
+    pub ports: u32,
+    /// Of these taken, resting ones included, in the order of [`Protocol::ALL`].
+    pub taken: [u32; Protocol::ALL.len()],
 }
 
 /// How much of everything is in use.
@@ -119,6 +143,31 @@ impl Translator {
         }
     }
 
+    /// As [`Translator::visit_mappings`], for the subscribers of a shard.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn visit_subscribers(&self, shard: usize, visit: &mut dyn FnMut(&SubscriberInfo)) {
+        let length = self.policy.subscriber_length;
+        let mut describe = |subscriber: &Subscriber| {
+            visit(&SubscriberInfo {
+                prefix: Ipv6Net::new_assert(subscriber.prefix.into(), length),
+                address: self.pool.address(subscriber.address),
+                mappings: subscriber.mappings,
+                sessions: subscriber.sessions,
+            });
+        };
+        let mut page = 0;
+        while self.shard(shard).page_of_subscribers(page, &mut describe) {
+            page += 1;
+        }
+    }
+
+    /// The pool addresses, ascending, with their use.
+    pub fn pool_addresses(&self) -> impl Iterator<Item = PoolAddressInfo> + '_ {
+        self.pool.usage()
+    }
+
     fn describe_mapping(&self, mapping: &Mapping) -> MappingInfo {
         MappingInfo {
             protocol: mapping.protocol,
@@ -144,5 +193,40 @@ impl Translator {
             outbound: session.outbound.total(),
             inbound: session.inbound.total(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+    use crate::testing::{CLIENT, Lab, OTHER, POOL, Payload, SERVER, packet6, policy, six};
+
+    fn subscribers(lab: &Lab) -> Vec<SubscriberInfo> {
+        let mut found = Vec::new();
+        for shard in 0..lab.translator.shards() {
+            lab.translator.visit_subscribers(shard, &mut |subscriber| found.push(*subscriber));
+        }
+        found.sort_by_key(|subscriber| subscriber.prefix);
+        found
+    }
+
+    #[test]
+    fn subscribers_and_pool_addresses_are_listed_with_what_they_have() {
+        let mut lab = Lab::new(Policy { subscriber_length: 64, ..policy() });
+        for (host, port) in [(CLIENT, 1), (CLIENT, 2), (OTHER, 3)] {
+            lab.pass(&packet6(host, six(SERVER), Payload::Udp(port, 53, b"")));
+        }
+        lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1, 54, b"")));
+
+        let found = subscribers(&lab);
+        let pool: Vec<PoolAddressInfo> = lab.translator.pool_addresses().collect();
+
+        let counts = |one: &SubscriberInfo| (one.prefix.to_string(), one.address, one.mappings, one.sessions);
+        assert_eq!(counts(&found[0]), ("2001:db8:1::/64".to_owned(), POOL, 2, 3));
+        assert_eq!(counts(&found[1]), ("2001:db8:2::/64".to_owned(), POOL, 1, 1));
+        assert_eq!(pool, [PoolAddressInfo { address: POOL, ports: 65_535, taken: [0, 3, 0] }]);
+        lab.pass_time(Duration::from_secs(600));
+        assert_eq!(subscribers(&lab), [], "nobody without mappings");
     }
 }

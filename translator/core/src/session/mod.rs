@@ -19,7 +19,7 @@ mod totals;
 mod wheel;
 
 pub(crate) use allocation::Allocation;
-pub(crate) use entry::{Mapping, MappingKind, Session};
+pub(crate) use entry::{Mapping, MappingKind, Session, Subscriber};
 pub(crate) use overlap::{Claim, Overlap};
 pub(crate) use pool::{External, Pool, SHARED};
 pub(crate) use refresh::{Lifetimes, Rules};

@@ -13,6 +13,7 @@ use zerocopy::FromZeros;
 
 pub(super) use self::choice::lowest;
 use self::choice::{Class, choose, overlap, words};
+use crate::listing::PoolAddressInfo;
 use crate::memory::ALLOCATION;
 use crate::packet::Protocol;
 use crate::policy::PoolRange;
@@ -305,6 +306,15 @@ impl Pool {
     /// Ports that are ours, of all addresses, for each protocol.
     pub(crate) fn ports(&self) -> u64 {
         self.addresses.iter().map(|entry| u64::from(entry.width)).sum()
+    }
+
+    /// The addresses, ascending, with their use.
+    pub(crate) fn usage(&self) -> impl Iterator<Item = PoolAddressInfo> + '_ {
+        self.addresses.iter().map(|entry| PoolAddressInfo {
+            address: entry.address,
+            ports: entry.width,
+            taken: Protocol::ALL.map(|protocol| entry.protocols[protocol as usize].count.load(Ordering::Relaxed)),
+        })
     }
 
     #[inline]

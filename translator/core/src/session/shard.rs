@@ -252,6 +252,15 @@ impl Shard {
         page_range(page + 1, end).start < end
     }
 
+    /// Calls `visit` for the subscribers of one page, and returns whether there are more pages.
+    pub(crate) fn page_of_subscribers(&self, page: u32, visit: impl FnMut(&Subscriber)) -> bool {
+        let end = self.subscribers.end();
+        let entries = page_range(page, end).filter_map(|index| self.subscribers.get(index));
+        // One that was removed has no mappings.
+        entries.filter(|subscriber| subscriber.mappings > 0).for_each(visit);
+        page_range(page + 1, end).start < end
+    }
+
     pub(super) fn subscriber_of(&self, prefix: u128) -> Option<u32> {
         let hash = self.keys.subscriber(prefix);
         self.by_prefix.find(hash, |&index| self.subscribers[index].prefix == prefix).copied()
