@@ -55,9 +55,9 @@ pub enum EventKind {
         /// The block's last port.
         last_port: u16,
     },
-    /// A mapping or session could not be made; `external` is unspecified where it is one from inside. Or UDP without a
-    /// checksum was dropped, of which ten in a second and worker are reported; `internal` is unspecified if `external` is
-    /// nobody's.
+    /// A mapping or session could not be made; `external` is unspecified where it is one from inside. Or a fragment or a SYN
+    /// from outside could not be kept, or UDP without a checksum was dropped, of which ten in a second and worker are
+    /// reported; `internal` is unspecified if `external` is nobody's.
     Refused(DropReason),
 }
 

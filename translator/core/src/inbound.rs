@@ -164,6 +164,8 @@ impl Batch<'_> {
         if translator.stored_syns.store(external, remote, packet.bytes(), deadline, limit) {
             Ok(Passed::Held)
         } else {
+            let ends = ((Ipv6Addr::UNSPECIFIED, 0), external, remote);
+            self.tell_of_refusal(DropReason::StoredSynLimit, Protocol::Tcp, ends);
             Err(DropReason::StoredSynLimit.into())
         }
     }

@@ -14,6 +14,7 @@ mod filter;
 mod fragment;
 mod identification;
 mod inbound;
+mod limit;
 mod links;
 pub mod listing;
 mod memory;

@@ -277,10 +277,13 @@ impl Batch<'_> {
     }
 
     /// Shows a fragment to the others of its datagram. Those that are dropped with it are counted, it itself is not.
-    pub(crate) fn admit(&self, arrival: &Arrival<'_>) -> Result<Admission, DropReason> {
+    pub(crate) fn admit(&mut self, arrival: &Arrival<'_>) -> Result<Admission, DropReason> {
         let Translator { fragments, policy, .. } = self.translator;
         fragments.admit(arrival, self.now, policy.timers.fragment, &policy.limits).map_err(|rejection| {
             self.count_lost(rejection.reason, rejection.lost);
+            if rejection.reason == DropReason::FragmentLimit {
+                self.tell_of_fragment_limit(&arrival.key);
+            }
             rejection.reason
         })
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nat64_core::event::EventKind;
-use nat64_core::policy::{Exclusion, PortAssignment, PortBlocks, Timers};
+use nat64_core::policy::{Exclusion, Limits, PortAssignment, PortBlocks, Timers};
 use nat64_core::{DropReason, Protocol, Verdict};
 
 use crate::lab::*;
@@ -79,6 +79,43 @@ fn at_a_limit_what_exists_stays_and_an_event_tells() {
     assert_eq!(lab.sessions(), before);
     let refused = lab.worker.events.drain().filter(|event| event.kind == EventKind::Refused(DropReason::TableFull));
     assert_eq!(refused.count(), 100);
+}
+
+#[test]
+fn every_limit_has_its_reason_counter_and_event() {
+    let one: fn(&mut Lab, u16) -> Outcome = |lab, number| lab.send6(&udp(CLIENT, 5000 + number));
+    let destinations: fn(&mut Lab, u16) -> Outcome =
+        |lab, number| lab.send6(&V6::udp((CLIENT, PORT), (six(SERVER), 5000 + number), b"x"));
+    let fragments: fn(&mut Lab, u16) -> Outcome =
+        |lab, number| lab.send6(&V6::udp((CLIENT, PORT), service6(), &[0; 2000]).fragments(&[1000], number.into())[1]);
+    let syns: fn(&mut Lab, u16) -> Outcome =
+        |lab, number| lab.send4(&V4::tcp((STRANGER, number), (POOL, 4242), SYN, b""));
+    type Change = fn(&mut Limits);
+    let limits: [(Change, _, _, bool); 8] = [
+        (|limits| limits.mappings = 2, one, DropReason::TableFull, true),
+        (|limits| limits.sessions = 2, destinations, DropReason::TableFull, true),
+        (|limits| limits.mappings_per_subscriber = Some(2), one, DropReason::SubscriberLimit, true),
+        (|limits| limits.sessions_per_subscriber = Some(2), destinations, DropReason::SubscriberLimit, true),
+        (|limits| limits.new_mappings_per_second = Some(2), one, DropReason::SubscriberLimit, true),
+        (|limits| limits.fragments = 8, fragments, DropReason::FragmentLimit, false),
+        (|limits| limits.fragment_bytes = 2500, fragments, DropReason::FragmentLimit, false),
+        (|limits| limits.stored_syns = 8, syns, DropReason::StoredSynLimit, false),
+    ];
+    for (limit, send, reason, answered) in limits {
+        let mut lab = Lab::with(|policy| limit(&mut policy.limits));
+        let outcome = (1..10).map(|number| send(&mut lab, number)).last().unwrap();
+        if answered {
+            let (_, message) = outcome.error6(reason);
+            assert_eq!((message.kind, message.code), (1, 3), "address unreachable");
+        } else {
+            outcome.silent(reason);
+        }
+        let told = lab.worker.events.drain().filter(|event| event.kind == EventKind::Refused(reason)).count();
+        assert!(
+            told > 0 && told == usize::try_from(lab.worker.counters.dropped(reason)).unwrap(),
+            "{reason:?}: {told}"
+        );
+    }
 }
 
 #[test]
