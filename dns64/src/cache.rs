@@ -3,14 +3,16 @@
 //! Nothing here knows a prefix: synthesis happens when an answer is read, so clients with different prefixes share one
 //! entry. Memory is bounded by entries and by bytes; what was not used lately goes first.
 
+mod shard;
+
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
 use tokio::time::Instant;
 
+use self::shard::{Shard, Slot};
 use crate::config::Config;
 use crate::stats::Stats;
 use crate::wire::{Ask, Errors, Reply, ede, rcode};
@@ -30,14 +32,13 @@ pub(crate) struct Cache {
     max_negative_ttl: u32,
     max_stale: Duration,
     prefetch: bool,
+    /// What slots count time from.
+    start: Instant,
     stats: Arc<Stats>,
 }
 
 /// TTL of what has expired and is told nevertheless, in seconds (RFC 8767 §4).
 const STALE_TTL: u32 = 30;
-
-/// What lives shorter than this is not refreshed before it expires, in seconds.
-const LEAST_PREFETCHED: u64 = 10;
 
 /// A cached answer, and how old it is.
 #[derive(Clone, Debug)]
@@ -95,6 +96,7 @@ impl Cache {
             max_negative_ttl: seconds(config.max_negative_ttl),
             max_stale: config.max_stale,
             prefetch: config.prefetch,
+            start: Instant::now(),
             stats,
         }
     }
@@ -102,7 +104,7 @@ impl Cache {
     /// The answer to the question with this key, if it may still be used, and whether it is time to refresh it.
     pub(crate) fn get(&self, key: &[u8], now: Instant) -> Option<(Known, bool)> {
         let hash = self.hasher.hash_one(key);
-        let (known, is_due) = self.shard(hash).get(hash, key, now)?;
+        let (known, is_due) = self.shard(hash).get(hash, key, self.time(now))?;
         self.stats.cache_hits.increment();
         Some((known, is_due && self.prefetch))
     }
@@ -110,7 +112,7 @@ impl Cache {
     /// The answer to the question with this key, if it may be used for want of a better one.
     pub(crate) fn stale(&self, key: &[u8], now: Instant) -> Option<Known> {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).stale(hash, key, now, self.max_stale)
+        self.shard(hash).stale(hash, key, self.time(now), self.max_stale)
     }
 
     /// Keeps an answer for as long as it may be used.
@@ -119,11 +121,23 @@ impl Cache {
         if lifetime == 0 {
             return;
         }
-        let hash = self.hasher.hash_one(key);
-        let expires = now + Duration::from_secs(lifetime.into());
-        let slot =
-            Slot { key: key.into(), hash, reply: Arc::clone(reply), received: now, expires, used: false, due: false };
-        self.shard(hash).insert(slot, now, &self.stats);
+        let (hash, now) = (self.hasher.hash_one(key), self.time(now));
+        let slot = Slot {
+            message: reply.message().into(),
+            extended: reply.extended(),
+            flags: key.last().copied().unwrap_or_default(),
+            hash,
+            received: now,
+            lifetime,
+            used: false,
+            due: false,
+        };
+        self.shard(hash).insert(slot, key, now, &self.stats);
+    }
+
+    /// Milliseconds since the cache was made.
+    fn time(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Forgets all answers but those to questions that are to be kept; returns how many were forgotten.
@@ -143,156 +157,17 @@ impl Cache {
     }
 }
 
-/// One part of the cache: slots in a ring, found through a table of their indices.
-///
-/// When room is needed a hand goes around the ring (CLOCK): it takes what has expired or was not used since it last
-/// came by.
-#[derive(Debug)]
-struct Shard {
-    table: HashTable<usize>,
-    slots: Vec<Slot>,
-    hand: usize,
-    bytes: usize,
-    max_entries: usize,
-    max_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    key: Box<[u8]>,
-    hash: u64,
-    reply: Arc<Reply>,
-    received: Instant,
-    expires: Instant,
-    used: bool,
-    /// Whether somebody was told to refresh it.
-    due: bool,
-}
-
-impl Slot {
-    /// Memory held, in bytes, with its part of the table.
-    fn size(&self) -> usize {
-        size_of::<Self>() + 2 * size_of::<usize>() + self.key.len() + self.reply.size()
-    }
-
-    fn known(&self, now: Instant, is_stale: bool) -> Known {
-        let age = seconds(now.saturating_duration_since(self.received));
-        let ending = self.expires - (self.expires - self.received) / 10;
-        let left = seconds(ending.saturating_duration_since(now));
-        Known { reply: Arc::clone(&self.reply), age, is_stale, left }
-    }
-
-    /// Whether it is in the last tenth of its time.
-    fn is_ending(&self, now: Instant) -> bool {
-        let lifetime = self.expires - self.received;
-        lifetime.as_secs() >= LEAST_PREFETCHED && (self.expires - now) * 10 <= lifetime
-    }
-}
-
-impl Shard {
-    fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self { table: HashTable::new(), slots: Vec::new(), hand: 0, bytes: 0, max_entries, max_bytes }
-    }
-
-    fn get(&mut self, hash: u64, key: &[u8], now: Instant) -> Option<(Known, bool)> {
-        let index = *self.table.find(hash, |&index| *self.slots[index].key == *key)?;
-        let slot = &mut self.slots[index];
-        if slot.expires <= now {
-            return None;
-        }
-        slot.used = true;
-        let is_due = !slot.due && slot.is_ending(now);
-        slot.due |= is_due;
-        Some((slot.known(now, false), is_due))
-    }
-
-    fn stale(&mut self, hash: u64, key: &[u8], now: Instant, most: Duration) -> Option<Known> {
-        let index = *self.table.find(hash, |&index| *self.slots[index].key == *key)?;
-        let slot = &mut self.slots[index];
-        slot.used = true;
-        (now < slot.expires + most).then(|| slot.known(now, true))
-    }
-
-    fn insert(&mut self, slot: Slot, now: Instant, stats: &Stats) {
-        let size = slot.size();
-        if let Some(&index) = self.table.find(slot.hash, |&index| self.slots[index].key == slot.key) {
-            self.remove(index, stats);
-        }
-        if size > self.max_bytes || self.max_entries == 0 {
-            return;
-        }
-        while self.slots.len() >= self.max_entries || self.bytes + size > self.max_bytes {
-            self.make_room(now, stats);
-        }
-        self.bytes += size;
-        stats.cache_bytes.add(size as u64);
-        stats.cache_entries.increment();
-        let (index, hash) = (self.slots.len(), slot.hash);
-        self.slots.push(slot);
-        let slots = &self.slots;
-        self.table.insert_unique(hash, index, |&index| slots[index].hash);
-    }
-
-    fn retain(&mut self, keep: impl Fn(&[u8]) -> bool, stats: &Stats) -> usize {
-        let mut count = 0;
-        // From the end, since the last slot moves to where one was removed.
-        for index in (0..self.slots.len()).rev() {
-            if !keep(&self.slots[index].key) {
-                self.remove(index, stats);
-                count += 1;
-            }
-        }
-        count
-    }
-
-    /// Removes one slot. Terminates within two rounds: the first clears every mark.
-    fn make_room(&mut self, now: Instant, stats: &Stats) {
-        loop {
-            self.hand %= self.slots.len();
-            let slot = &mut self.slots[self.hand];
-            if slot.expires <= now || !slot.used {
-                if slot.expires > now {
-                    stats.cache_evictions.increment();
-                }
-                self.remove(self.hand, stats);
-                // The youngest slot has moved here; it is not its turn.
-                self.hand += 1;
-                return;
-            }
-            slot.used = false;
-            self.hand += 1;
-        }
-    }
-
-    fn remove(&mut self, index: usize, stats: &Stats) {
-        self.unlink(index);
-        let last = self.slots.len() - 1;
-        let slot = self.slots.swap_remove(index);
-        if index != last
-            && let Ok(entry) = self.table.find_entry(self.slots[index].hash, |&at| at == last)
-        {
-            *entry.into_mut() = index;
-        }
-        self.bytes -= slot.size();
-        stats.cache_bytes.sub(slot.size() as u64);
-        stats.cache_entries.sub(1);
-    }
-
-    fn unlink(&mut self, index: usize) {
-        if let Ok(entry) = self.table.find_entry(self.slots[index].hash, |&at| at == index) {
-            entry.remove();
-        }
-    }
-}
-
 /// What tells entries apart: the name in lower case, type, class, and the flags that change what upstreams say.
 pub(crate) fn key(ask: &Ask) -> Box<[u8]> {
-    let question = ask.question.bytes();
-    let name_len = question.len() - 4;
+    let flags = u8::from(ask.recursion) | u8::from(ask.checking_disabled) << 1 | u8::from(ask.dnssec) << 2;
+    key_of(ask.question.bytes(), flags)
+}
+
+fn key_of(question: &[u8], flags: u8) -> Box<[u8]> {
     let mut key = Vec::with_capacity(question.len() + 1);
     key.extend_from_slice(question);
-    key[..name_len].make_ascii_lowercase();
-    key.push(u8::from(ask.recursion) | u8::from(ask.checking_disabled) << 1 | u8::from(ask.dnssec) << 2);
+    key[..question.len() - 4].make_ascii_lowercase();
+    key.push(flags);
     key.into()
 }
 

@@ -45,13 +45,15 @@ fn question_of(answer: &[u8]) -> Option<Vec<u8>> {
 fn answer(bytes: &[u8], query: &Query<'_>) {
     let ask = query.ask();
     let Ok(reply) = Reply::parse(bytes.to_vec(), query.id, &ask.question) else { return };
+    let restored = Reply::restore(reply.message(), reply.extended());
+    assert_eq!(format!("{restored:?}"), format!("{:?}", Some(&reply)));
     let reply = Arc::new(reply);
     let known = Known { age: 5, ..Known::fresh(Arc::clone(&reply)) };
     for limit in [Limit::Datagram, Limit::Stream] {
         let (answer, truncated) = Message::from_known(&known).finish(query, limit, &Extras::default());
         check_answer(bytes, &answer);
         assert!(answer.len() <= query.largest_answer(limit, crate::wire::EDNS_PAYLOAD), "{} bytes", answer.len());
-        assert!(limit == Limit::Datagram || !truncated || answer.len() < reply.size());
+        assert!(limit == Limit::Datagram || !truncated || answer.len() < reply.message().len());
     }
     let echo = Echo(reply);
     let found = follow(&echo, &ask, None, Instant::now()).now_or_never();

@@ -66,6 +66,25 @@ fn names_are_told_apart_by_flags_and_not_by_case() {
 }
 
 #[test]
+fn an_answer_is_kept_with_what_its_opt_record_said_and_what_was_found_out() {
+    let (cache, _) = cache(100, 1 << 20);
+    let (now, ask) = (Instant::now(), ask("x.example."));
+    // One more record: OPT, with extended error 4 and the upper bits of a response code.
+    let mut bytes = reply(&ask, 60, 1).message().to_vec();
+    bytes[11] = 1;
+    bytes.extend_from_slice(b"\0\x00\x29\x04\xd0\x01\0\0\0\0\x06\x00\x0f\x00\x02\x00\x04");
+    let mut reply = Reply::parse(bytes, 1, &ask.question).unwrap();
+    assert_eq!((reply.rcode, reply.ede, reply.edns), (16, Some(4), true));
+    assert_eq!(format!("{:?}", Reply::restore(reply.message(), reply.extended()).unwrap()), format!("{reply:?}"));
+    // Such a code would not be kept.
+    reply.rcode = rcode::NO_ERROR;
+    let reply = Arc::new(reply.judged(true, true, Some(4)));
+    cache.insert(&key(&ask), &reply, now);
+    let known = cache.get(&key(&ask), now).unwrap().0;
+    assert_eq!(format!("{:?}", known.reply), format!("{reply:?}"));
+}
+
+#[test]
 fn a_newer_answer_takes_the_place_of_an_older_one() {
     let (cache, stats) = cache(100, 1 << 20);
     let (now, ask) = (Instant::now(), ask("x.example."));

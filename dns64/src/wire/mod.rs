@@ -14,7 +14,7 @@ pub(crate) use freshness::freshness;
 pub(crate) use message::{Errors, Extras, Head, Message, Sections, Told, truncate, ttl_offsets};
 pub(crate) use query::{Cookie, Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};
-pub(crate) use reply::{Malformed, Reply};
+pub(crate) use reply::{Extended, Malformed, Reply};
 
 /// UDP payload size that we accept and offer unless configured otherwise, in bytes: what fits every IPv6 path without
 /// fragments (RFC 6891 §6.2.5 leaves the choice open; 1232 is the IPv6 minimum MTU of 1280 less its headers).

@@ -60,7 +60,7 @@ impl Reply {
         if header.counts[0] != 1 || skipped.is_none() || !question.is_same(&bytes[start..cursor.at()]) {
             return Err(Malformed::Mismatch);
         }
-        let scan = Scan::run(&mut cursor, &bytes, header, question).ok_or(Malformed::Unreadable)?;
+        let scan = Scan::run(&mut cursor, &bytes, header, question.kind()).ok_or(Malformed::Unreadable)?;
         let end = cursor.at();
         if let Some(opt) = &scan.opt {
             if opt.rdata.end != end {
@@ -88,6 +88,39 @@ impl Reply {
         self.authentic = is_secure && dnssec;
         self.ede = ede;
         self
+    }
+
+    /// Reads an answer again that was kept as its [`Self::message`] and [`Self::extended`].
+    pub(crate) fn restore(message: &[u8], extended: Extended) -> Option<Self> {
+        let mut cursor = Cursor::new(message);
+        let header = cursor.header()?;
+        cursor.plain_name()?;
+        let kind = cursor.u16()?;
+        cursor.skip(2)?;
+        let scan = Scan::run(&mut cursor, message, header, kind)?;
+        let Extended { rcode, ede, edns, authentic, secure } = extended;
+        Some(Self { rcode, ede, edns, authentic, secure, ..scan.into_reply(message.to_vec(), header) })
+    }
+
+    /// The question in a message that came from here, in wire form.
+    pub(crate) fn question_of(message: &[u8]) -> Option<&[u8]> {
+        let mut cursor = Cursor::new(message);
+        cursor.header()?;
+        let start = cursor.at();
+        cursor.plain_name()?;
+        cursor.skip(4)?;
+        message.get(start..cursor.at())
+    }
+
+    /// The message as it came, without OPT record.
+    pub(crate) fn message(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is known of it besides.
+    pub(crate) const fn extended(&self) -> Extended {
+        let Self { rcode, ede, edns, authentic, secure, .. } = *self;
+        Extended { rcode, ede, edns, authentic, secure }
     }
 
     /// The bytes with every TTL changed; no question section of its own if the upstream gave none.
@@ -127,11 +160,6 @@ impl Reply {
         self.ede.is_some_and(ede::is_dnssec_failure)
     }
 
-    /// Memory held, in bytes.
-    pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.ttls.len() * 2
-    }
-
     /// An answer that is no more than its header, given the question that it lacks.
     fn bare(header: Header, question: &Question) -> Self {
         let words = [header.id, header.flags, 1, 0, 0, 0];
@@ -151,6 +179,16 @@ impl Reply {
     }
 }
 
+/// What an answer's message alone does not say: what was in its OPT record, and what we have found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extended {
+    rcode: u16,
+    ede: Option<u16>,
+    edns: bool,
+    authentic: bool,
+    secure: bool,
+}
+
 /// What one walk over the records finds.
 #[derive(Default)]
 struct Scan {
@@ -164,12 +202,12 @@ struct Scan {
 }
 
 impl Scan {
-    fn run(cursor: &mut Cursor<'_>, bytes: &[u8], header: Header, question: &Question) -> Option<Self> {
+    fn run(cursor: &mut Cursor<'_>, bytes: &[u8], header: Header, kind: u16) -> Option<Self> {
         let mut scan = Self::default();
         let [_, answers, authorities, additionals] = header.counts;
         for _ in 0..answers {
             let record = cursor.record()?;
-            scan.has_kind |= record.kind == question.kind() || question.kind() == code::ANY;
+            scan.has_kind |= record.kind == kind || kind == code::ANY;
             scan.note(&record);
         }
         for _ in 0..authorities {
