@@ -119,10 +119,20 @@ pub(super) fn assemble(mut pieces: Vec<Piece>) -> Option<Held> {
     let mut pieces = pieces.into_iter();
     let mut whole = pieces.next()?.held;
     for piece in pieces {
+        mark_congestion(&mut whole.storage[HEADROOM..], &piece.held.storage[HEADROOM..]);
         whole.storage.extend_from_slice(&piece.held.storage[HEADROOM + piece.header_len..]);
     }
     whole.len = whole.storage.len() - HEADROOM;
     // What no IPv4 header can tell the length of never was a packet. Too long an IPv6 one is refused when it is parsed.
     let is_v4 = whole.storage.get(HEADROOM).is_some_and(|first| first >> 4 == 4);
     (!is_v4 || whole.len <= LONGEST).then_some(whole)
+}
+
+/// Marks a datagram whose later `piece` has met congestion, if its sender takes part in ECN (RFC 3168 §5.3).
+fn mark_congestion(first: &mut [u8], piece: &[u8]) {
+    // The last two bits of the TOS octet, and of the traffic class, which begins in the byte before.
+    let congestion = if first[0] >> 4 == 4 { 0b11 } else { 0b11 << 4 };
+    if piece[1] & congestion == congestion && first[1] & congestion != 0 {
+        first[1] |= congestion;
+    }
 }

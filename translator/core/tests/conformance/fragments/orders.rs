@@ -234,6 +234,26 @@ fn an_echo_in_fragments_is_put_together_and_translated() {
 }
 
 #[test]
+fn congestion_that_a_fragment_has_met_is_not_lost_when_it_is_put_together() {
+    // RFC 3168 §5.3; one whose sender does not take part stays as it is.
+    for (class, expected) in [(0x02, 0x03), (0x01, 0x03), (0xb8, 0xb8), (0x03, 0x03)] {
+        let mut lab = Lab::new();
+        let request = V6::icmp(CLIENT, six(SERVER), &Icmp::echo(128, PORT, 5, &pattern(2000)));
+        let mut fragments = request.fragments(&[800, 1600], 1);
+        fragments.iter_mut().for_each(|fragment| fragment.header.traffic_class = class);
+        fragments[1].header.traffic_class |= 3;
+        let got: Vec<V4> = fragments.iter().flat_map(|fragment| lab.send6(fragment).all4()).collect();
+        assert_eq!((got.len(), got[0].tos()), (1, expected), "{class:#x}");
+        let reply = V4::icmp(SERVER, POOL, &Icmp::echo(0, got[0].read_icmp().identifier(), 5, &pattern(800)));
+        let mut fragments = reply.fragments(&[400], 1);
+        fragments.iter_mut().for_each(|fragment| fragment.header.ecn = (class & 3).try_into().unwrap());
+        fragments[1].header.ecn = 3.try_into().unwrap();
+        let got: Vec<V6> = fragments.iter().flat_map(|fragment| lab.send4(fragment).all6()).collect();
+        assert_eq!((got.len(), got[0].header.traffic_class), (1, expected & 3), "{class:#x}");
+    }
+}
+
+#[test]
 fn udp_without_checksum_in_fragments_is_put_together_and_given_one() {
     for order in orders(3) {
         let mut lab = Lab::new();

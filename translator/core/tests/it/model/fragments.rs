@@ -128,6 +128,10 @@ impl Datagram {
         }
         pieces.sort_by_key(|piece| piece.fragment);
         let mut whole = pieces[0].clone();
+        // RFC 3168 §5.3.
+        if whole.class & 3 != 0 && pieces.iter().any(|piece| piece.class & 3 == 3) {
+            whole.class |= 3;
+        }
         whole.payload = pieces.into_iter().flat_map(|piece| piece.payload).collect();
         whole.payload_len = whole.payload.len();
         (whole.fragment, whole.dont_fragment) = (None, whole.is_v6());
