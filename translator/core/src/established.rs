@@ -79,7 +79,7 @@ impl Batch<'_> {
         let plain = Plain4::of(packet.bytes())?;
         let carried = Carried::of(plain.protocol, plain.transport(packet.bytes()))?;
         let pool = &translator.pool;
-        let fits = plain.dont_fragment || packet.len() + 20 <= usize::from(translator.policy.mtu.lowest_ipv6);
+        let fits = plain.dont_fragment || translator.fits_ipv6(packet.len() + 20);
         if plain.ttl <= 1 || !fits || !translator.sessions_vouch || pool.index_of(plain.source).is_some() {
             return None;
         }

@@ -94,11 +94,11 @@ impl Batch<'_> {
     /// What IPv4 could have fragmented is made to fit the smallest IPv6 link (RFC 7915 §4.1).
     #[inline]
     fn fit(&mut self, packet: &mut PacketBuf<'_>, parsed: &Parsed4) -> Result<Passed, Stop> {
-        let max = self.translator.policy.mtu.lowest_ipv6;
-        if parsed.dont_fragment || packet.len() <= usize::from(max) {
+        if parsed.dont_fragment || self.translator.fits_ipv6(packet.len()) {
             return Ok(Passed::Translated);
         }
         // RFC 7915 §4.1: the low-order 16 bits are the IPv4 identification, the high-order ones zero.
+        let max = self.translator.lowest_ipv6_mtu();
         match rewrite::split_v6(packet, parsed.identification, max, &mut self.worker.spill)? {
             Split::InPlace => Ok(Passed::Translated),
             Split::Spilled => Ok(Passed::Held),

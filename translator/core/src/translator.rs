@@ -110,6 +110,20 @@ impl Translator {
         self.links.set(mtus);
     }
 
+    /// Whether an IPv6 packet of `len` bytes is none that has to be fragmented where IPv4 allowed it.
+    #[inline]
+    pub(crate) fn fits_ipv6(&self, len: usize) -> bool {
+        /// What every IPv6 link takes (RFC 8200 §5).
+        const ALWAYS: usize = 1280;
+        len <= ALWAYS || len <= self.lowest_ipv6_mtu().into()
+    }
+
+    /// The smallest MTU behind this translator: as policy says, but no greater than that of the next link.
+    pub(crate) fn lowest_ipv6_mtu(&self) -> u16 {
+        let next = self.link_mtus().ipv6.and_then(|mtu| u16::try_from(mtu).ok());
+        self.policy.mtu.lowest_ipv6.min(next.unwrap_or(u16::MAX))
+    }
+
     /// Starts a batch: one reading of the clock and one policy for all its packets.
     pub fn batch<'t>(&'t self, now: Timestamp, worker: &'t mut Worker) -> Batch<'t> {
         worker.identifications.draw_from(&self.identifications);

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use nat64_core::DropReason;
 use nat64_core::policy::FlowLabel;
+use nat64_core::{DropReason, LinkMtus};
 
 use crate::lab::*;
 use crate::wire::{FRAGMENT, Fragment, ICMPV6, Icmp, TCP, UDP, V4, V6, pattern};
@@ -182,6 +182,18 @@ fn a_large_packet_without_df_is_fragmented_to_1280_bytes() {
         let whole = reassemble(&fragments, 0xabcd, 1280);
         assert_eq!(fragments.len(), (data + 8).div_ceil(1232), "{data} bytes");
         assert_eq!(whole.data(), pattern(data));
+    }
+}
+
+#[test]
+fn what_may_be_fragmented_is_never_longer_than_the_next_link_whatever_is_configured() {
+    let mut lab = Lab::with(|policy| policy.mtu.lowest_ipv6 = 9000);
+    let port = lab.open_udp();
+    for (link, longest) in [(None, 9000), (Some(1500), 1500), (Some(65_536), 9000)] {
+        lab.translator.set_link_mtus(LinkMtus { ipv4: None, ipv6: link });
+        let got = lab.send4(&server_udp(port, &pattern(8000))).all6();
+        assert!(got.iter().all(|packet| packet.bytes().len() <= longest), "{link:?}");
+        assert_eq!(got.len(), if longest == 1500 { 6 } else { 1 }, "{link:?}");
     }
 }
 

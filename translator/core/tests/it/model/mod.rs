@@ -348,7 +348,8 @@ impl Model {
         let split = if view.dont_fragment {
             None
         } else {
-            translate::split(&packet, view.identification, policy.mtu.lowest_ipv6.into())
+            let lowest = u32::from(policy.mtu.lowest_ipv6).min(self.links.ipv6.unwrap_or(u32::MAX));
+            translate::split(&packet, view.identification, usize::try_from(lowest).unwrap())
         };
         match split {
             None => Ok(Passed::Translated(packet)),
