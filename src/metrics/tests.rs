@@ -65,6 +65,26 @@ fn the_reference_describes_every_family_and_no_other() {
     assert_eq!(described, served);
 }
 
+/// Names of families in a text, as Prometheus has their series.
+fn named(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_part(c)).filter_map(|word| word.strip_prefix("nat64_"));
+    words.map(|word| word.strip_suffix("_total").unwrap_or(word).to_owned()).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_families_that_exist() {
+    let alerts = include_str!("../../packaging/prometheus/nat64.rules.yml");
+    let dashboard = include_str!("../../packaging/grafana/nat64.json");
+    let described = named(include_str!("../../docs/reference/metrics.md"));
+
+    serde_json::from_str::<serde_json::Value>(dashboard).unwrap();
+    for text in [alerts, dashboard] {
+        let unknown: Vec<String> = named(text).difference(&described).cloned().collect();
+        assert!(unknown.is_empty() && named(text).len() > 5, "{unknown:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_scraper_is_told_the_format_and_probes_are_answered() {
     let view =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Lab, Namespace, Outcome, Running, SERVER, Topology, eventually, under_pref64};
+use crate::support::{Lab, Namespace, Outcome, Running, SERVER, Topology, eventually, skips_this_test, under_pref64};
 
 #[test]
 fn prometheus_scrapes_what_the_gateway_counts() {
@@ -19,6 +19,18 @@ fn prometheus_scrapes_what_the_gateway_counts() {
     assert_eq!(value(&lab.gateway, "up{job=\"nat64\"}"), Some(1.0));
     assert_eq!(value(&lab.gateway, "sum(nat64_sessions)"), Some(1.0));
     nat64.stop();
+}
+
+#[test]
+fn the_alerts_are_rules_that_prometheus_takes() {
+    if skips_this_test() {
+        return;
+    }
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/prometheus/nat64.rules.yml");
+    let mut promtool = std::process::Command::new("promtool");
+    promtool.args(["check", "rules", rules]);
+    let said = Outcome::of(promtool, Duration::from_secs(20)).succeeded();
+    assert!(said.contains("9 rules found"), "{said}");
 }
 
 #[test]

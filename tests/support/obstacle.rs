@@ -5,8 +5,22 @@ use std::sync::OnceLock;
 use std::{env, thread};
 
 /// Programs that the tests run; `netns-scripts/test.sh` installs their packages.
-const TOOLS: [&str; 11] =
-    ["ip", "curl", "dig", "ethtool", "iperf3", "nft", "nginx", "nsd", "ping", "setpriv", "traceroute"];
+const TOOLS: [&str; 14] = [
+    "ip",
+    "curl",
+    "dig",
+    "ethtool",
+    "iperf3",
+    "nfcapd",
+    "nft",
+    "nginx",
+    "nsd",
+    "ping",
+    "prometheus",
+    "promtool",
+    "setpriv",
+    "traceroute",
+];
 
 /// Says on stderr why this test cannot run here, if it cannot. Past the harness's capture, so that a passing run shows it.
 pub(crate) fn skips_this_test() -> bool {
