@@ -2,9 +2,9 @@
 //! other groups have no room for.
 
 use crate::bench::POOL;
-use crate::case::{ACK, HOPS, PORT, SERVICE, whole4, whole6};
+use crate::case::{ACK, HOPS, PORT, SERVICE, SYN, whole4, whole6};
 use crate::groups::{PLAIN, STRICT};
-use crate::wire::{Icmp, V4, V6, pattern};
+use crate::wire::{Icmp, TCP, V4, V6, pattern};
 
 #[test]
 fn a_plain_device_carries_udp_both_ways() {
@@ -104,4 +104,16 @@ fn filters_hold_for_neighbours_too() {
     case.send(&sent);
     assert_eq!(case.arrival6().destination(), case.other());
     case.quiet();
+}
+
+#[test]
+fn connections_from_outside_can_be_dropped_silently() {
+    let Some(mut case) = STRICT.case() else { return };
+    let port = case.open_tcp();
+    let syn = V4::tcp((case.stranger(), 9), (POOL, port), SYN, b"");
+    case.silent(&syn, "administratively-prohibited");
+    case.silent(&V4::tcp((case.stranger(), 9), (POOL, case.unmapped(TCP)), SYN, b""), "administratively-prohibited");
+    // What somebody inside has asked for comes in.
+    case.pass6(&V6::tcp((case.client(), PORT), (case.six(case.stranger()), 9), SYN, b""));
+    assert_eq!(case.pass4(&syn).destination(), case.client());
 }

@@ -43,6 +43,7 @@ pub(crate) static STRICT: Group = Group::new(
     "64:ff9b:1::/96",
     r#"
     filtering = "address-dependent"
+    inbound-tcp = false
     [translator.header]
     copy-traffic-class = false
     tos = 0x28
@@ -165,7 +166,7 @@ pub(crate) static QUOTAS: Group = Group::new(
     subscriber-prefix-length = 64
     [translator.limits]
     mappings-per-subscriber = 3
-    sessions-per-subscriber = 5
+    sessions-per-subscriber = 8
     stored-syns = 2
     fragments = 8
     [translator.timers]

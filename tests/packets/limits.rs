@@ -34,25 +34,28 @@ fn mappings_of_a_subscriber_are_limited_and_others_are_not_touched() {
 fn sessions_of_a_subscriber_are_limited_and_others_are_not_touched() {
     let Some(mut case) = QUOTAS.case() else { return };
     let to = |case: &Case, service| V6::udp((case.client(), PORT), (case.service6().0, service), b"x");
-    for service in 1..=5 {
+    for service in 1..=8 {
         case.pass6(&to(&case, service));
     }
-    let (_, message) = case.refused6(&to(&case, 6), "subscriber-limit");
+    let (_, message) = case.refused6(&to(&case, 9), "subscriber-limit");
     assert_eq!((message.kind, message.code), (1, 3));
     case.pass6(&to(&case, 2));
     case.pass6(&V6::udp((case.host_at(0xd, 1), PORT), case.service6(), b"x"));
 }
 
 #[test]
-fn sessions_that_outside_makes_are_limited_too() {
+fn sessions_that_outside_makes_leave_a_quarter_to_inside() {
     let Some(mut case) = QUOTAS.case() else { return };
     let port = case.open_udp();
-    for service in 1..=4 {
+    for service in 1..=5 {
         case.pass4(&V4::udp((case.stranger(), service), (POOL, port), b"x"));
     }
-    case.not_delivered(&V4::udp((case.stranger(), 5), (POOL, port), b"x"), "subscriber-limit");
+    case.not_delivered(&V4::udp((case.stranger(), 6), (POOL, port), b"x"), "subscriber-limit");
     case.pass4(&V4::udp((case.stranger(), 1), (POOL, port), b"x"));
-    assert_eq!(case.sessions().len(), 5);
+    for service in 1..=2 {
+        case.pass6(&V6::udp((case.client(), PORT), (case.service6().0, service), b"x"));
+    }
+    assert_eq!(case.sessions().len(), 8);
 }
 
 #[test]
