@@ -7,7 +7,7 @@
 use std::net::Ipv6Addr;
 
 use crate::filter;
-use crate::packet::{PacketBuf, Protocol, protocol_number};
+use crate::packet::{PacketBuf, Protocol, protocol_number, tcp_flags};
 use crate::policy::{FlowLabel, MappingBehavior, Policy};
 use crate::rewrite::{self, Endpoints, Plain4, Plain6};
 use crate::session::{External, Incoming, Internal, Outgoing, Tcp, Trigger};
@@ -21,7 +21,6 @@ pub(crate) fn sessions_vouch(policy: &Policy) -> bool {
     let legal = |host: Ipv6Addr| filter::is_sender6(host) && !prefix.contains(host);
     policy.exclusions.is_empty()
         && policy.mapping == MappingBehavior::EndpointIndependent
-        && policy.mtu.clamp_mss_to_ipv6_mtu.is_none()
         && policy.header.flow_label == FlowLabel::Zero
         && policy.static_mappings.iter().all(|mapping| legal(mapping.internal.0))
 }
@@ -118,7 +117,8 @@ impl Carried {
             protocol_number::TCP => {
                 let header = transport.first_chunk::<20>()?;
                 let header_len = usize::from(header[12] >> 4) * 4;
-                if header_len < header.len() || header_len > transport.len() {
+                // A SYN is likely to have no session, and carries options that policy may change.
+                if header_len < header.len() || header_len > transport.len() || header[13] & tcp_flags::SYN != 0 {
                     return None;
                 }
                 let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *header;

@@ -1,5 +1,7 @@
 //! What happens by the passing of time.
 
+use std::sync::atomic::Ordering;
+
 use crate::packet::{HEADROOM, Offload, PacketBuf};
 use crate::refuse::{self, Stop};
 use crate::rewrite::{self, Endpoints};
@@ -7,8 +9,10 @@ use crate::session::Probe;
 use crate::translator::{Batch, Passed};
 use crate::verdict::DropReason;
 
-/// Steps of a shard's timer wheel under one lock, and shards' turns in one call: about a millisecond at the most.
-const STEPS: u32 = 256;
+/// Steps of timers in one call, each of which ends a session at the most: together well below a millisecond.
+const STEPS: u32 = 512;
+/// Steps of one shard's timers while it is locked.
+const STEPS_OF_SHARD: u32 = 128;
 /// Datagrams whose fragments are forgotten in one call.
 const DATAGRAMS: usize = 256;
 
@@ -17,24 +21,34 @@ pub(crate) fn expire(batch: &mut Batch<'_>) -> bool {
     let lost = batch.translator.fragments.expire(batch.now, DATAGRAMS);
     batch.count_lost(DropReason::FragmentTimeout, lost);
     let mut more = expire_stored_syns(batch);
-    for number in 0..batch.translator.shard_count() {
-        more |= expire_shard(batch, number);
+    let mut budget = STEPS;
+    // No shard has to wait for all that is due in the others.
+    let first = batch.translator.expiry_turn.fetch_add(1, Ordering::Relaxed);
+    let shards = batch.translator.shard_count();
+    for offset in 0..shards {
+        more |= budget == 0 || expire_shard(batch, (first.wrapping_add(offset)) % shards, &mut budget);
     }
     more
 }
 
-fn expire_shard(batch: &mut Batch<'_>, number: usize) -> bool {
+fn expire_shard(batch: &mut Batch<'_>, number: usize, budget: &mut u32) -> bool {
+    const PROBES: usize = STEPS_OF_SHARD as usize;
     const PROBE: usize = 60;
     let translator = batch.translator;
-    let budget = if batch.worker.spill.has_room(STEPS as usize, STEPS as usize * PROBE) { STEPS } else { 0 };
+    if !batch.worker.spill.has_room(PROBES, PROBES * PROBE) {
+        return true;
+    }
+    let share = STEPS_OF_SHARD.min(*budget);
+    let mut left = share;
     // The probes are built outside of the borrow of the events.
-    let mut probes: [Option<Probe>; STEPS as usize] = [None; STEPS as usize];
+    let mut probes: [Option<Probe>; PROBES] = [None; PROBES];
     let mut due = probes.iter_mut();
-    let more = translator.shard(number).expire(&mut batch.context(), budget, &mut |probe| {
+    let more = translator.shard(number).expire(&mut batch.context(), &mut left, &mut |probe| {
         if let Some(place) = due.next() {
             *place = Some(probe);
         }
     });
+    *budget -= share - left;
     probes.iter().map_while(|probe| *probe).for_each(|probe| send_probe(batch, probe));
     more
 }

@@ -8,11 +8,13 @@ use std::hash::{DefaultHasher, Hasher};
 pub(crate) struct Random {
     secret: u64,
     counter: u64,
+    /// Half of a number, of which the other half was enough.
+    half: Option<u32>,
 }
 
 impl Random {
     pub(crate) const fn new(seed: u64, stream: u64) -> Self {
-        Self { secret: seed, counter: stream << 48 }
+        Self { secret: seed, counter: stream << 48, half: None }
     }
 
     pub(crate) fn next_u64(&mut self) -> u64 {
@@ -25,8 +27,12 @@ impl Random {
 
     /// A number below `bound`, which is not zero; the bias is below `bound` / 2³².
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        let [high, ..] = split(self.next_u64());
-        let [scaled, _] = split(u64::from(high) * u64::from(bound));
+        let half = self.half.take().unwrap_or_else(|| {
+            let [now, later] = split(self.next_u64());
+            self.half = Some(later);
+            now
+        });
+        let [scaled, _] = split(u64::from(half) * u64::from(bound));
         scaled
     }
 }

@@ -1,9 +1,11 @@
 //! A packet's way through the translator.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::established;
 use crate::fragment::{Admission, Arrival, Fragments};
@@ -43,6 +45,8 @@ pub struct Translator {
     keys: Keys,
     /// The bits of an address that name its subscriber.
     subscriber_mask: u128,
+    /// How often timers were run, which says whose turn it is.
+    pub(crate) expiry_turn: AtomicUsize,
     /// A secret for flow labels.
     pub(crate) flow_seed: u64,
     identifications: Arc<IdentificationSpace>,
@@ -73,6 +77,7 @@ impl Translator {
             links: Links::default(),
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
+            expiry_turn: AtomicUsize::new(0),
             flow_seed: random.next_u64(),
             identifications: Arc::new(IdentificationSpace::new(random.next_u64())),
         };
@@ -144,11 +149,11 @@ impl Translator {
     #[inline(always)]
     pub(crate) fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
         // A panic under the lock is contained by the caller of this crate; the tables are usable after it.
-        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[number].lock()
     }
 
     /// The shard of a host behind the translator.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shard_of(&self, host: Ipv6Addr) -> MutexGuard<'_, Shard> {
         let hash = self.keys.subscriber(host.to_bits() & self.subscriber_mask);
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
@@ -156,7 +161,7 @@ impl Translator {
     }
 
     /// The shard and the mapping that a pool address and port belong to, for packets from `remote`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn owner_of(
         &self,
         protocol: Protocol,
@@ -218,7 +223,7 @@ impl Batch<'_> {
     }
 
     /// What a packet's effect on its session depends on.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn rules(&self) -> Rules<'_> {
         Rules { policy: &self.translator.policy, lifetimes: &self.translator.lifetimes, tick: self.tick }
     }

@@ -105,7 +105,7 @@ pub(crate) const fn arrival_upper(own: Upper, of_datagram: Upper) -> Upper {
 }
 
 /// How many packets a super-packet stands for, and its bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn segments(packet: &PacketBuf<'_>) -> (u32, u32) {
     let bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     match packet.offload.gso {

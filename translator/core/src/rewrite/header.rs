@@ -31,7 +31,7 @@ pub(super) struct V4Header {
 }
 
 impl V4Header {
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_bytes(self) -> [u8; 20] {
         let length = u32::from_be_bytes([0x45, self.traffic_class, 0, 0]) | u32::from(self.total_len);
         let fragment = u32::from(self.identification) << 16 | u32::from(self.flags_and_offset);
@@ -61,7 +61,7 @@ pub(super) struct V6Header {
 }
 
 impl V6Header {
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_bytes(self) -> [u8; 40] {
         let first = 6 << 28 | u32::from(self.traffic_class) << 20 | self.flow_label & 0xf_ffff;
         let mut bytes = [0; 40];
@@ -91,13 +91,13 @@ pub(super) const fn flags_and_offset(at: Option<Fragment>) -> u16 {
 }
 
 /// The TOS octet that a packet gets in IPv4 (RFC 7915 §5.1).
-#[inline]
+#[inline(always)]
 pub(super) const fn tos(traffic_class: u8, policy: &HeaderPolicy) -> u8 {
     if policy.copy_traffic_class { traffic_class } else { policy.tos }
 }
 
 /// The traffic class that a packet gets in IPv6 (RFC 7915 §4.1).
-#[inline]
+#[inline(always)]
 pub(super) const fn traffic_class(tos: u8, policy: &HeaderPolicy) -> u8 {
     if policy.copy_traffic_class { tos } else { 0 }
 }

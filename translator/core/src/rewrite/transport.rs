@@ -14,7 +14,7 @@ pub(super) enum Fix {
 
 impl Fix {
     /// The checksum field when `old` words of the header become `new` ones.
-    #[inline]
+    #[inline(always)]
     fn apply(self, field: [u8; 2], old: Sum, new: Sum) -> u16 {
         match self {
             Self::Update { removed, added } => {
@@ -26,7 +26,7 @@ impl Fix {
 }
 
 /// Gives a TCP segment its new ports; none if its checksum field is not there.
-#[inline]
+#[inline(always)]
 pub(super) fn tcp(segment: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
     let header = segment.first_chunk_mut::<18>()?;
     let [a, b, c, d, .., e, f] = *header;
@@ -38,7 +38,7 @@ pub(super) fn tcp(segment: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
 }
 
 /// Gives a UDP datagram its new ports; none if its header is not there.
-#[inline]
+#[inline(always)]
 pub(super) fn udp(datagram: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
     let header = datagram.first_chunk_mut::<8>()?;
     let [a, b, c, d, _, _, e, f] = *header;

@@ -11,14 +11,15 @@ use crate::event::{EndReason, Event, EventKind};
 use crate::packet::Protocol;
 
 impl Shard {
-    /// Does up to `budget` steps of what timers are due. Returns whether more is due.
-    pub(crate) fn expire(&mut self, context: &mut Context<'_>, budget: u32, probe: &mut dyn FnMut(Probe)) -> bool {
-        let more = self.wake_rested_ports(context, budget);
-        for _ in 0..budget {
+    /// Does what timers are due, in steps that are taken from `budget`. Returns whether more is due.
+    pub(crate) fn expire(&mut self, context: &mut Context<'_>, budget: &mut u32, probe: &mut dyn FnMut(Probe)) -> bool {
+        self.wake_rested_ports(context, budget);
+        while *budget > 0 {
+            *budget -= 1;
             match self.wheel.step(&mut self.sessions, context.tick) {
                 Step::Due(session) => self.time_out(context, session, probe),
                 Step::Moved => {}
-                Step::Idle => return more,
+                Step::Idle => return false,
             }
         }
         true
@@ -133,18 +134,17 @@ impl Shard {
     }
 
     /// Gives up to `budget` ports back that have rested. Returns whether there are more.
-    fn wake_rested_ports(&mut self, context: &mut Context<'_>, budget: u32) -> bool {
-        for _ in 0..budget {
-            let Some(&Resting { until, port }) = self.resting.front() else { return false };
-            if until > context.tick {
-                return false;
-            }
+    fn wake_rested_ports(&mut self, context: &mut Context<'_>, budget: &mut u32) {
+        while *budget > 0
+            && let Some(&Resting { until, port }) = self.resting.front()
+            && until <= context.tick
+        {
+            *budget -= 1;
             self.resting.pop_front();
             shrink_queue(&mut self.resting);
             context.totals.port_rested();
             self.release_port(context, &port);
         }
-        true
     }
 
     fn release_port(&mut self, context: &mut Context<'_>, port: &Claim) {

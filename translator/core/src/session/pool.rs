@@ -42,6 +42,8 @@ pub(crate) struct External {
 pub(crate) struct Pool {
     /// Runs of addresses, ascending and disjoint, with the index of their first.
     runs: Vec<Run>,
+    /// The first address of all, and how far from it the last one is.
+    span: (u32, u32),
     addresses: Vec<PoolAddress>,
 }
 
@@ -94,9 +96,12 @@ impl Pool {
             })
             .collect();
         all.sort_unstable();
-        let mut pool = Self { runs: Vec::new(), addresses: Vec::new() };
+        let mut pool = Self { runs: Vec::new(), span: (0, 0), addresses: Vec::new() };
         for (bits, first_port, last_port) in all {
             pool.add(bits, (first_port, last_port));
+        }
+        if let (Some(first), Some(last)) = (pool.runs.first(), pool.runs.last()) {
+            pool.span = (first.first, last.last - first.first);
         }
         for entry in &mut pool.addresses {
             entry.width = entry.ports.iter().map(|&(first, last)| u32::from(last - first) + 1).sum();
@@ -142,9 +147,16 @@ impl Pool {
     }
 
     /// The index of an address, if it is in the pool.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index_of(&self, address: Ipv4Addr) -> Option<AddressIndex> {
         let bits = address.to_bits();
+        let (first, width) = self.span;
+        // Most addresses that are asked for are far from the pool.
+        if bits.wrapping_sub(first) > width { None } else { self.index_within_span(bits) }
+    }
+
+    #[inline]
+    fn index_within_span(&self, bits: u32) -> Option<AddressIndex> {
         let after = match self.runs.as_slice() {
             [only] => usize::from(only.first <= bits),
             runs => runs.partition_point(|run| run.first <= bits),

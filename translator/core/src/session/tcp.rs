@@ -89,7 +89,7 @@ pub(crate) enum Lifetime {
 }
 
 /// The transition for a segment (RFC 6146 §3.5.2.2).
-#[inline]
+#[inline(always)]
 pub(crate) const fn step(state: TcpState, segment: Segment) -> (TcpState, Lifetime) {
     use Direction::{FourToSix, SixToFour};
     use Segment::{Fin, Rst, Syn};

@@ -31,7 +31,10 @@ impl Tick {
 
     /// How many units to wait for `lifetime` to have passed in full.
     pub(crate) fn units(lifetime: Duration) -> u32 {
-        u32::try_from(lifetime.as_millis().div_ceil(Self::MILLIS.into())).unwrap_or(u32::MAX).saturating_add(1)
+        const NANOS: u32 = 100_000_000;
+        let whole = lifetime.as_secs().saturating_mul(1000 / Self::MILLIS);
+        let units = whole.saturating_add(lifetime.subsec_nanos().div_ceil(NANOS).into());
+        u32::try_from(units).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// So many units later.
