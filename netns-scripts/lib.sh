@@ -62,6 +62,7 @@ apt_install() {
         case $package in
             nginx-light) systemctl --quiet disable nginx >/dev/null 2>&1 || true ;;
             nsd) systemctl --quiet disable nsd >/dev/null 2>&1 || true ;;
+            unbound) systemctl --quiet disable unbound >/dev/null 2>&1 || true ;;
         esac
     done
 }

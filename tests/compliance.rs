@@ -12,6 +12,9 @@ use std::{env, fs};
 
 use serde::Deserialize;
 
+#[path = "compliance/others.rs"]
+mod others;
+
 /// The RFCs that have a ledger, in the order of the page.
 const RFCS: [u32; 12] = [7915, 6146, 6052, 6147, 7050, 8880, 6791, 7857, 6888, 4787, 5382, 5508];
 
@@ -180,6 +183,7 @@ fn render(ledgers: &[Ledger]) -> String {
         .expect("a string takes text");
     }
     ledgers.iter().for_each(|ledger| page.push_str(&render_ledger(ledger)));
+    page.push_str(&others::render());
     page
 }
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod demonstration;
+mod encrypted;
 mod exchange;
 mod idle;
 mod lifecycle;

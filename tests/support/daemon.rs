@@ -81,6 +81,11 @@ impl Daemon<'_> {
         answer.as_array().or_else(|| answer["sessions"].as_array()).expect("a list of sessions").clone()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -9,6 +9,7 @@ mod encrypted;
 mod failures;
 mod fronts;
 mod local;
+mod others;
 mod passing;
 mod policy;
 mod ready;

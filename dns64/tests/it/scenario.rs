@@ -1,7 +1,7 @@
 //! Scenarios as text: `tests/dns/*.scenario`, whose form its `README.md` describes.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dns64::{Config, Domain, RangePrefixes, WhenUnusable};
@@ -11,35 +11,57 @@ use super::policy::extended_error;
 use super::*;
 
 /// A file, read.
-struct Scenario {
-    settings: Vec<String>,
+pub(crate) struct Scenario {
+    pub(crate) settings: Vec<String>,
     zone: String,
     exceptions: HashMap<String, String>,
-    steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// A client's question and what must come of it.
-struct Step {
-    question: String,
-    expected: Vec<String>,
+pub(crate) struct Step {
+    pub(crate) question: String,
+    pub(crate) expected: Vec<String>,
 }
 
 #[tokio::test]
 async fn all_scenarios_go_as_they_are_written() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dns");
-    let mut count = 0;
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "scenario") {
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            Scenario::parse(&std::fs::read_to_string(&path).unwrap()).run(&name).await;
-            count += 1;
-        }
+    let all = Scenario::all();
+    assert!(!all.is_empty(), "no scenarios");
+    for (name, scenario) in all {
+        scenario.run(&name).await;
     }
-    assert!(count > 0, "no scenarios");
+}
+
+/// Where the files are.
+pub(crate) fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dns")
 }
 
 impl Scenario {
+    /// Every file, by name.
+    pub(crate) fn all() -> Vec<(String, Self)> {
+        let paths = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+        let is_scenario = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "scenario");
+        let named = |path: PathBuf| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, Self::parse(&std::fs::read_to_string(&path).unwrap()))
+        };
+        let mut all: Vec<(String, Self)> = paths.filter(is_scenario).map(named).collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
+    }
+
+    /// The upstream that the scenario is about.
+    pub(crate) async fn upstream(&self) -> Upstream {
+        let exceptions = self.exceptions.clone();
+        Upstream::scripted(&self.zone, move |question| {
+            let question = format!("{} {}", question.name().to_lowercase(), question.query_type());
+            exceptions.get(&question).map_or(Script::Zone, |what| script(what))
+        })
+        .await
+    }
+
     fn parse(text: &str) -> Self {
         let mut scenario =
             Self { settings: Vec::new(), zone: String::new(), exceptions: HashMap::new(), steps: Vec::new() };
@@ -70,12 +92,7 @@ impl Scenario {
     }
 
     async fn run(self, name: &str) {
-        let exceptions = self.exceptions;
-        let upstream = Upstream::scripted(&self.zone, move |question| {
-            let question = format!("{} {}", question.name(), question.query_type());
-            exceptions.get(&question).map_or(Script::Zone, |what| script(what))
-        })
-        .await;
+        let upstream = self.upstream().await;
         let mut config = config(&[upstream.address]);
         self.settings.iter().for_each(|setting| set(&mut config, setting));
         let server = start(config).await;
@@ -111,13 +128,18 @@ impl Scenario {
     }
 }
 
-async fn asked(server: &Running, question: &str) -> Message {
-    let mut words = question.split(' ');
+async fn asked(server: &Running, asked: &str) -> Message {
+    let (ask, over_tcp) = question(asked);
+    if over_tcp { ask.over_tcp(server.address).await } else { ask.over_udp(server.address).await }
+}
+
+/// The question of `NAME TYPE [do] [cd] [tcp]`, and whether it goes over TCP.
+pub(crate) fn question(asked: &str) -> (Ask, bool) {
+    let mut words = asked.split(' ');
     let (name, kind) = (words.next().unwrap(), words.next().expect("`ask NAME TYPE`"));
     let flags: Vec<&str> = words.collect();
     let has = |flag| flags.contains(&flag);
-    let ask = Ask::new(&format!("{name} {kind}")).edns(1232).dnssec(has("do")).unchecked(has("cd"));
-    if has("tcp") { ask.over_tcp(server.address).await } else { ask.over_udp(server.address).await }
+    (Ask::new(&format!("{name} {kind}")).edns(1232).dnssec(has("do")).unchecked(has("cd")), has("tcp"))
 }
 
 fn script(what: &str) -> Script {
@@ -169,7 +191,7 @@ fn set(config: &mut Config, setting: &str) {
     }
 }
 
-fn code_name(code: ResponseCode) -> String {
+pub(crate) fn code_name(code: ResponseCode) -> String {
     // The names of RFC 1035 and RFC 6895, as tools show them.
     format!("{code:?}").to_ascii_uppercase()
 }
