@@ -6,11 +6,13 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use nix::errno::Errno;
+use nix::sys::socket::{self, MsgFlags};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -166,10 +168,11 @@ impl Shared {
     }
 
     fn send(&self, query: &[u8]) {
-        match self.socket.try_send(query) {
+        // The socket itself is asked: the runtime says of a new one that it would block until it has looked at it once.
+        match socket::send(self.socket.as_raw_fd(), query, MsgFlags::MSG_DONTWAIT) {
             // Without room it is lost, as on the way; it is asked again.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.fail(Failure::Unreachable),
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(Errno::EAGAIN) => {}
+            Err(_) => self.fail(Failure::Unreachable),
         }
     }
 

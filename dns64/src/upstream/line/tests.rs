@@ -39,6 +39,18 @@ async fn answer(peer: &Peer, rcode: u8) -> (Vec<u8>, SocketAddr) {
 }
 
 #[tokio::test]
+async fn a_question_alone_on_a_new_socket_is_sent_at_once() {
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    let line = Line::open(peer.local_addr().unwrap(), Arc::default()).unwrap();
+    let question = question("a.example.");
+    // Nothing is awaited, so the runtime has not looked at the socket yet.
+    let _waiting = line.shared.enqueue(query(&question), &question, false);
+    line.shared.flush();
+    assert_eq!(peer.recv(&mut [0; 512]).unwrap(), query(&question).len());
+}
+
+#[tokio::test]
 async fn answers_find_their_questions_in_any_order() {
     let (peer, line, _) = peer().await;
     let upstream = async {
