@@ -51,7 +51,8 @@ fn unbound_forwards_over_tls_and_takes_a_renewed_certificate() {
     let local = unbound(&lab, &lab.client, &server, &forward);
     lab.client.wait_for_listener(53);
     let ask = "dig +short +tries=1 +time=5 @127.0.0.1 AAAA legacy.example";
-    assert_eq!(lab.client.check(ask).trim(), WEB6);
+    let asked = lab.client.run(ask, PATIENCE);
+    assert_eq!(asked.stdout.trim(), WEB6, "{}", local.log());
     drop(local);
 
     identity.renew(&GATEWAY.to_string());
