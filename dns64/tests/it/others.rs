@@ -200,7 +200,7 @@ async fn outcomes<O: Other>(scenario: &Scenario) -> Vec<String> {
     let mut outcomes = Vec::new();
     for step in &scenario.steps {
         let answer = ask_once(server.address, &step.question, PATIENCE).await;
-        outcomes.push(answer.map_or("no answer".to_owned(), |answer| compared(&step.expected, &answer)));
+        outcomes.push(answer.map_or_else(|| "no answer".to_owned(), |answer| compared(&step.expected, &answer)));
     }
     outcomes
 }
