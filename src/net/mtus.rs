@@ -10,7 +10,7 @@ use super::netlink::{Address, Link, Netlink};
 use super::{NetError, cannot};
 
 /// Changes come in bursts, as when an interface comes up; the MTUs are asked for once for each.
-const BURST: Duration = Duration::from_millis(200);
+const BURST: Duration = Duration::from_secs(1);
 
 /// Looks at the MTUs of this host's links.
 pub(crate) struct MtuWatch {

@@ -124,8 +124,8 @@ drop_reasons! {
     FragmentTimeout, "fragment-timeout", "Loss on the path; prefer path MTU discovery to fragmentation.";
     /// No room to keep another fragment.
     FragmentLimit, "fragment-limit", "Raise the limit, or look for a host that sends fragments without end.";
-    /// Fragments overlap or contradict each other (RFC 5722).
-    FragmentOverlap, "fragment-overlap", "Malicious or broken sender.";
+    /// Fragments overlap or contradict each other (RFC 5722), or one came twice.
+    FragmentOverlap, "fragment-overlap", "Duplicates are the network's; otherwise look at the sender, which is malicious or broken.";
 
     // Resources.
     /// An ICMP error was due, but the rate limit for errors of our own was reached (RFC 4443 section 2.4 (f)).
