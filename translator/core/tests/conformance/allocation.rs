@@ -156,6 +156,23 @@ fn ports_are_hard_to_guess() {
 }
 
 #[test]
+fn ports_are_hard_to_guess_inside_blocks_and_ranges_too() {
+    let blocks = PortAssignment::Blocks(PortBlocks { size: 512, per_subscriber: 1 });
+    let range = PortAssignment::Deterministic("2001:db8:3::/57".parse().unwrap());
+    for assignment in [blocks, range] {
+        let mut lab = Lab::with(|policy| {
+            policy.port_assignment = assignment;
+            policy.subscriber_length = 64;
+        });
+        let ports: Vec<u16> = (0..200).map(|port| open(&mut lab, Protocol::Tcp, host(7), 5000 + port).1).collect();
+        let (least, most) = (ports.iter().min().unwrap(), ports.iter().max().unwrap());
+        assert!((400..512).contains(&(most - least)), "{least} to {most}: one block, nearly all of it");
+        let steps: HashSet<u16> = ports.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert!(steps.len() > 130, "{assignment:?}: {} different steps", steps.len());
+    }
+}
+
+#[test]
 fn a_port_is_shared_only_where_policy_asks_and_then_towards_different_destinations() {
     // RFC 7857 §3: port overlapping.
     let few = PoolRange { first_port: 5000, last_port: 5127, ..PoolRange::address(POOL) };

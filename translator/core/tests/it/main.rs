@@ -11,3 +11,4 @@ mod model;
 mod round_trip;
 mod simulation;
 mod support;
+mod workers;
