@@ -89,7 +89,7 @@ fn refuse(policy: &Policy, asked: Asked) -> anyhow::Result<()> {
     if !matches!(policy.port_assignment, PortAssignment::Deterministic(_)) {
         bail!(
             "the configuration does not tell: ports are not assigned by arithmetic (translator.port-assignment is not \
-             \"deterministic\"); `nat64 mappings` tells who has a port now"
+             \"deterministic\"); `nat64 mappings` tells who has a port now, `nat64 who-had` asks a log who had it"
         );
     }
     match asked {
