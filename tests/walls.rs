@@ -41,6 +41,14 @@ fn the_packet_path_reaches_no_asynchronous_runtime() {
 }
 
 #[test]
+fn a_c_compiler_is_all_that_is_needed_beside_rust() {
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("Cargo.lock");
+    for heavy in ["cmake", "openssl-sys", "aws-lc-sys", "bindgen"] {
+        assert!(!lock.contains(&format!("name = \"{heavy}\"")), "{heavy} needs more than a C compiler to be built");
+    }
+}
+
+#[test]
 fn only_the_dataplane_may_be_unsafe() {
     let metadata = metadata();
     for (name, package) in members(&metadata) {

@@ -59,6 +59,11 @@ impl Resolver {
         }))
     }
 
+    /// Whether the answer to this question is validated here.
+    pub(crate) fn judges(&self, ask: &Ask) -> bool {
+        self.0.validator.as_ref().is_some_and(|validator| validator.judges(ask))
+    }
+
     /// Looks whether upstreams lead back to us.
     pub(crate) fn probe_upstreams(&self) {
         self.0.forwarders().for_each(Forwarder::probe_all);

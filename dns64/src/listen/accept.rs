@@ -16,6 +16,8 @@ use crate::stats::Stats;
 pub(super) struct Serving {
     pub(super) service: Arc<Service>,
     pub(super) bounds: Bounds,
+    /// Whether what is said cannot be read on the way.
+    pub(super) is_encrypted: bool,
 }
 
 /// Serves each client's connection that there is a place for in a task of its own, for as long as it is polled.

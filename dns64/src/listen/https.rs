@@ -51,7 +51,7 @@ impl HttpsFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let (serving, acceptor, path) = (Serving { service, bounds }, self.acceptor, self.path);
+        let (serving, acceptor, path) = (Serving { service, bounds, is_encrypted: true }, self.acceptor, self.path);
         accept(self.listener, serving, stats, |connection, client, serving| {
             serve(connection, client, acceptor.clone(), Arc::clone(&path), serving)
         })
@@ -174,7 +174,8 @@ impl Session {
     async fn answer(&self, query: &[u8]) -> Response<Full<Bytes>> {
         // The semaphore is never closed, so acquiring only waits.
         let _permit = self.serving.bounds.queries.acquire().await;
-        let Some(answer) = stream::answer(&self.serving.service, query, self.origin).await else {
+        let Some(answer) = stream::answer(&self.serving.service, query, self.origin, self.serving.is_encrypted).await
+        else {
             return refusal(StatusCode::BAD_REQUEST);
         };
         let mut response = Response::builder().header(CONTENT_TYPE, MESSAGE);

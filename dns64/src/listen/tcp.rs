@@ -23,7 +23,7 @@ impl TcpFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let serving = Serving { service, bounds };
+        let serving = Serving { service, bounds, is_encrypted: false };
         accept(self.listener, serving, stats, |connection, client, serving| async move {
             connection.set_nodelay(true)?;
             let listener = connection.local_addr()?;

@@ -32,7 +32,7 @@ impl TlsFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let (serving, acceptor) = (Serving { service, bounds }, self.acceptor);
+        let (serving, acceptor) = (Serving { service, bounds, is_encrypted: true }, self.acceptor);
         accept(self.listener, serving, stats, |connection, client, serving| {
             serve(connection, client, acceptor.clone(), serving)
         })

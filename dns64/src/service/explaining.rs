@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::Service;
+use super::{Service, unproven};
 use crate::arpa;
-use crate::chain::{self, Lookup};
+use crate::chain::{self, Found, Lookup};
 use crate::domains::Treatment;
 use crate::error::Error;
 use crate::explain::{self, Explaining, Explanation, Verdict};
@@ -36,7 +36,7 @@ impl Service {
             code::AAAA if is_synthesised => self.explain_aaaa(told, terms, &ask, deadline).await,
             code::A | code::ANY if terms.treatment == Treatment::StripA => {
                 let a = self.found(&mut told, "question", "RFC 6147 §5.1", &ask, deadline).await;
-                let is_stripped = matches!(&a, Outcome::Answered(a) if strip_a(&a.sections).is_some());
+                let is_stripped = matches!(a.outcome(), Outcome::Answered(a) if strip_a(&a.sections).is_some());
                 told.end(if is_stripped { Verdict::Filtered } else { Verdict::Passed })
             }
             kind => {
@@ -44,23 +44,25 @@ impl Service {
                     told.rule("type", "RFC 6147 §5.1", "only AAAA records are synthesised");
                 }
                 let outcome = self.found(&mut told, "question", "RFC 6147 §5.1", &ask, deadline).await;
-                told.pass(&outcome)
+                told.pass(outcome.outcome())
             }
         })
     }
 
     async fn explain_aaaa(&self, mut told: Explaining, terms: Terms<'_>, ask: &Ask, deadline: Instant) -> Explanation {
         let aaaa = self.found(&mut told, "AAAA question", "RFC 6147 §5.1", ask, deadline).await;
-        let a = match told.judgement(terms, &aaaa) {
-            Some(_) => Outcome::Unanswered(ede::NO_REACHABLE_AUTHORITY),
-            None => {
-                let ask = ask.about(ask.question.with_kind(code::A));
-                let a = self.found(&mut told, "A question", "RFC 6147 §5.1.6", &ask, deadline).await;
-                told.addresses(terms.view, &a);
-                a
-            }
-        };
-        told.decision(terms, &aaaa, &a)
+        let aaaa = aaaa.outcome();
+        if told.judgement(terms, aaaa).is_some() {
+            return told.decision(terms, aaaa, &Outcome::Unanswered(ede::NO_REACHABLE_AUTHORITY));
+        }
+        let ask = ask.about(ask.question.with_kind(code::A));
+        let a = self.found(&mut told, "A question", "RFC 6147 §5.1.6", &ask, deadline).await;
+        if a.is_secure() && unproven(aaaa).is_some() {
+            told.rule("proof", "RFC 6147 §5.5", "the zone is signed, so a AAAA question that fails proves nothing");
+            return told.end(Verdict::Unanswered);
+        }
+        told.addresses(terms.view, a.outcome());
+        told.decision(terms, aaaa, a.outcome())
     }
 
     /// What is known of a question, with who said it.
@@ -71,14 +73,24 @@ impl Service {
         source: &'static str,
         ask: &Ask,
         deadline: Instant,
-    ) -> Outcome {
+    ) -> Found {
         let first = self.resolver.cached(ask);
         let whence = match &first {
             Some(known) => format!("from the cache, {} s old", known.age),
             None => format!("asked of {}", self.resolver.asked(&ask.question)),
         };
-        let outcome = chain::follow(&self.resolver, ask, first, deadline).await.outcome().clone();
-        told.outcome(rule, source, &whence, &outcome);
-        outcome
+        let found = chain::follow(&self.resolver, ask, first, deadline).await;
+        told.outcome(rule, source, &whence, found.outcome());
+        if self.resolver.judges(ask)
+            && let Outcome::Answered(answered) = found.outcome()
+        {
+            let finding = match found.is_secure() {
+                true => "the answer is validated",
+                false if answered.errors.iter().any(ede::is_dnssec_failure) => "the answer does not validate",
+                false => "the answer is provably not signed",
+            };
+            told.rule("DNSSEC", "RFC 4035 §5", finding);
+        }
+        found
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Edns {
     pub(crate) cookie: Option<Cookie>,
     /// Whether our name is asked for (RFC 5001).
     pub(crate) wants_nsid: bool,
+    /// Whether the query was padded, so that its answer is to be (RFC 7830 §4).
+    pub(crate) is_padded: bool,
 }
 
 /// A client's cookie (RFC 7873 §4).
@@ -160,13 +162,14 @@ fn sections<'m>(cursor: &mut Cursor<'m>, message: &'m [u8], header: Header) -> O
 
 /// What an OPT record says; nothing if an option is not what it should be. Unknown options are passed over.
 fn edns(opt: Opt, message: &[u8]) -> Option<Edns> {
-    let mut edns = Edns { payload: opt.payload, dnssec: opt.dnssec, cookie: None, wants_nsid: false };
+    let mut edns = Edns { payload: opt.payload, dnssec: opt.dnssec, cookie: None, wants_nsid: false, is_padded: false };
     let mut options = Cursor::new(message.get(opt.options)?);
     while !options.is_at_end() {
         let (code, length) = (options.u16()?, options.u16()?);
         let data = options.take(length.into())?;
         match code {
             option::NSID => edns.wants_nsid = true,
+            option::PADDING => edns.is_padded = true,
             // Only the first counts (RFC 7873 §4).
             option::COOKIE if edns.cookie.is_none() => edns.cookie = Some(cookie(data)?),
             _ => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use http_body_util::Full;
 use hyper::Request;
 use tokio::io::AsyncReadExt;
@@ -151,6 +152,24 @@ async fn queries_over_https_come_in_a_body_or_a_uri_over_both_versions_of_http()
             }
         }
     }
+}
+
+#[tokio::test]
+async fn padded_queries_get_padded_answers_where_nobody_reads_them() {
+    let (upstream, identity) = (Upstream::zone(ZONE).await, Identity::new());
+    let server = start(encrypting(&upstream, &identity)).await;
+    let mut padded = Ask::new("v4.example. AAAA").edns(1232);
+    padded.0.edns.as_mut().unwrap().options_mut().insert(EdnsOption::Unknown(12, vec![0; 20]));
+    let plain = Ask::new("v4.example. AAAA").edns(1232);
+    // The second is answered from the ready bytes.
+    for (query, is_padded) in [(&padded, true), (&padded, true), (&plain, false)] {
+        let query = query.0.to_vec().unwrap();
+        let said = request(server.https[0], &identity, true, post(query.clone())).await;
+        assert_eq!(answers(&message(&said)), [SYNTHESISED]);
+        assert_eq!(said.body.len() % 468 == 0, is_padded, "{} bytes", said.body.len());
+    }
+    let over_tcp = padded.over_tcp(server.address).await;
+    assert!(over_tcp.edns.unwrap().option(EdnsCode::Padding).is_none());
 }
 
 #[tokio::test]

@@ -148,6 +148,21 @@ async fn an_aaaa_question_that_fails_is_no_proof_in_a_signed_zone_and_counts_as_
 }
 
 #[tokio::test]
+async fn an_explanation_says_what_is_validated() {
+    for (fault, name, said) in [
+        (Fault::None, "v4.example.", "the answer is validated"),
+        (Fault::None, "v4.plain.", "the answer is provably not signed"),
+        (Fault::Expired, "v4.example.", "the answer does not validate"),
+    ] {
+        let Validating { server, .. } = &validating(fault, 0).await;
+        let client = "127.0.0.1".parse().unwrap();
+        let explanation = server.explainer.explain(name, "AAAA", client, None).await.unwrap();
+        let rules = explanation.rules.iter().filter(|rule| rule.rule == "DNSSEC");
+        assert!(rules.clone().count() > 0 && rules.clone().all(|rule| rule.finding == said), "{explanation:?}");
+    }
+}
+
+#[tokio::test]
 async fn absence_is_proven_by_nsec_and_nsec3_and_kept() {
     let Validating { server, upstream, .. } = &validating(Fault::None, 10).await;
     for (question, code) in [

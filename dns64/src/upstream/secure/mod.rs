@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use super::address::{Transport, Upstream};
 use super::exchange::{self, Failure};
 use crate::stats::Stats;
-use crate::wire::{Ask, EDNS_PAYLOAD, Reply, option};
+use crate::wire::{Ask, EDNS_PAYLOAD, QUERY_BLOCK, Reply, pad};
 use https::HttpsLink;
 use tls::TlsLink;
 pub(crate) use trust::Trust;
@@ -37,9 +37,6 @@ const PIPELINE: u16 = 64;
 
 /// How long a connection may be idle and still be used: servers close theirs after some ten seconds.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
-
-/// Queries are padded to a multiple of this, in bytes (RFC 8467 §4.1), so that their length says less about the name.
-const PADDED_TO: usize = 128;
 
 /// One upstream, and the connections to it.
 pub(super) struct Secure {
@@ -155,7 +152,7 @@ impl Secure {
             Transport::Plain | Transport::Tls { .. } => rand::random(),
         };
         let mut query = exchange::encode(ask, id, Some(EDNS_PAYLOAD));
-        pad(&mut query);
+        pad(&mut query, QUERY_BLOCK);
         let bytes = self.exchange(query, stats).await.map_err(|error| self.unreachable(&error))?;
         match Reply::parse(bytes, id, &ask.question) {
             // Nothing can be too large for a stream.
@@ -276,40 +273,5 @@ impl Secure {
 
     fn links(&self) -> MutexGuard<'_, Vec<Link>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Pads a query that ends in an OPT record without options (RFC 7830 §3).
-fn pad(query: &mut Vec<u8>) {
-    let padding = (query.len() + 4).next_multiple_of(PADDED_TO) - query.len() - 4;
-    let Ok(length) = u16::try_from(padding) else { return };
-    let at = query.len() - 2;
-    query[at..].copy_from_slice(&(length + 4).to_be_bytes());
-    query.extend_from_slice(&option::PADDING.to_be_bytes());
-    query.extend_from_slice(&length.to_be_bytes());
-    query.resize(query.len() + padding, 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use hickory_proto::op::Message;
-    use hickory_proto::rr::Name;
-
-    use super::*;
-    use crate::wire::{Question, code};
-
-    #[test]
-    fn queries_are_padded_to_blocks_and_can_be_read() {
-        for labels in 1..20 {
-            let name = Name::from_ascii("label.".repeat(labels)).unwrap();
-            let question = Question::new(&name, code::AAAA).unwrap();
-            let ask = Ask { question, recursion: true, checking_disabled: false, dnssec: true };
-            let mut query = exchange::encode(&ask, 7, Some(EDNS_PAYLOAD));
-            pad(&mut query);
-            assert_eq!(query.len() % PADDED_TO, 0);
-            let message = Message::from_vec(&query).unwrap();
-            assert_eq!(message.queries[0].name(), &name);
-            assert!(message.edns.unwrap().flags().dnssec_ok);
-        }
     }
 }
