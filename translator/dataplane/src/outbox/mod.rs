@@ -85,7 +85,7 @@ impl Outbox {
             Some(index) if is_segment => {
                 if !self.slots[index].append(headers, packet) {
                     self.write(port, index)?;
-                    self.slots[index].put(&mut self.current, at, offload, headers);
+                    self.slots[index].put(&self.current[at.0..at.1], offload, headers);
                 }
                 Ok(())
             }
@@ -95,7 +95,7 @@ impl Outbox {
             }
             None if is_segment => {
                 let index = self.free_slot(port)?;
-                self.slots[index].put(&mut self.current, at, offload, headers);
+                self.slots[index].put(&self.current[at.0..at.1], offload, headers);
                 Ok(())
             }
             None => port.write(packet, offload),

@@ -15,8 +15,7 @@ const MOST_BYTES: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct Slot {
     buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    len: usize,
     offload: Offload,
     headers: Headers,
     /// Payload bytes of the first segment; none has more.
@@ -29,33 +28,23 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(buffer: Box<[u8]>) -> Self {
         let headers = Headers { ip_len: 0, len: 0, protocol: 0 };
-        let (start, end, offload) = (0, 0, Offload::default());
-        Self { buffer, start, end, offload, headers, segment_size: 0, segments: 0, complete: true }
+        Self { buffer, len: 0, offload: Offload::default(), headers, segment_size: 0, segments: 0, complete: true }
     }
 
-    /// Takes the packet `buffer[start..end]`, and gives back the buffer that was here.
-    pub(super) fn put(
-        &mut self,
-        buffer: &mut Box<[u8]>,
-        (start, end): (usize, usize),
-        offload: Offload,
-        headers: Headers,
-    ) {
-        std::mem::swap(&mut self.buffer, buffer);
-        let payload = end - start - usize::from(headers.len);
-        let pushed = is_pushed(headers, &self.buffer[start..end]);
+    /// Takes a packet. It is copied: what is read next finds the same buffer, which super-packets need to be in the CPU's
+    /// cache, and a packet that can be merged is short.
+    #[inline]
+    pub(super) fn put(&mut self, packet: &[u8], offload: Offload, headers: Headers) {
+        let payload = packet.len() - usize::from(headers.len);
         // A packet of more than 64 KB is on its own.
-        let (segment_size, complete) = u16::try_from(payload).map_or((u16::MAX, true), |size| (size, pushed));
-        *self = Self {
-            buffer: std::mem::take(&mut self.buffer),
-            start,
-            end,
-            offload,
-            headers,
-            segment_size,
-            segments: 1,
-            complete,
-        };
+        let (size, longer) = u16::try_from(payload).map_or((u16::MAX, true), |size| (size, false));
+        self.len = packet.len();
+        self.buffer[..self.len].copy_from_slice(packet);
+        self.offload = offload;
+        self.headers = headers;
+        self.segment_size = size;
+        self.segments = 1;
+        self.complete = longer || is_pushed(headers, packet);
     }
 
     /// Whether the packet is of the flow of `packet`.
@@ -63,29 +52,29 @@ impl Slot {
     pub(super) fn is_of_flow(&self, headers: Headers, packet: &[u8]) -> bool {
         self.headers.protocol == headers.protocol
             && self.headers.ip_len == headers.ip_len
-            && self.headers.flow(&self.buffer[self.start..self.end]) == headers.flow(packet)
+            && self.headers.flow(&self.buffer[..self.len]) == headers.flow(packet)
     }
 
     /// Adds a segment of the same flow behind this one, if what is segmented later will be the same packets.
     #[inline]
     pub(super) fn append(&mut self, headers: Headers, packet: &[u8]) -> bool {
-        let (first, payload) = (&self.buffer[self.start..self.end], &packet[headers.len.into()..]);
+        let (first, payload) = (&self.buffer[..self.len], &packet[headers.len.into()..]);
         let fits = !self.complete
             && headers == self.headers
             && self.segments < MOST_SEGMENTS
             && payload.len() <= usize::from(self.segment_size)
             && first.len() + payload.len() <= MOST_BYTES
             && headers.continues(first, packet, first.len() - usize::from(headers.len));
-        let end = self.end + payload.len();
-        let Some(room) = self.buffer.get_mut(self.end..end).filter(|_| fits) else { return false };
+        let end = self.len + payload.len();
+        let Some(room) = self.buffer.get_mut(self.len..end).filter(|_| fits) else { return false };
         room.copy_from_slice(payload);
-        self.end = end;
+        self.len = end;
         self.segments += 1;
         let pushed = is_pushed(headers, packet);
         self.complete = pushed || payload.len() < usize::from(self.segment_size);
         if pushed {
             // Segmentation leaves it to the last segment.
-            self.buffer[self.start + usize::from(headers.ip_len) + 13] |= PSH;
+            self.buffer[usize::from(headers.ip_len) + 13] |= PSH;
         }
         true
     }
@@ -93,7 +82,7 @@ impl Slot {
     /// The packet with its headers as they have to be for its length, what the device is to be told, and how many
     /// packets have been merged with the first.
     pub(super) fn finish(&mut self) -> (&mut [u8], Offload, u16) {
-        let packet = &mut self.buffer[self.start..self.end];
+        let packet = &mut self.buffer[..self.len];
         if self.segments > 1 {
             self.offload = super_packet(packet, self.headers, self.segment_size);
         }
