@@ -246,7 +246,7 @@ http {
     fastcgi_temp_path $LAB_DIR/nginx/fastcgi;
     uwsgi_temp_path $LAB_DIR/nginx/uwsgi;
     scgi_temp_path $LAB_DIR/nginx/scgi;
-    server { listen 80; root $LAB_DIR/www; }
+    server { listen 80; listen [::]:80; root $LAB_DIR/www; }
 }
 NGINX
     start "$1" nginx nginx -e stderr -p "$LAB_DIR/nginx" -c "$LAB_DIR/nginx/nginx.conf"

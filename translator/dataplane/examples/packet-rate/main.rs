@@ -42,6 +42,9 @@ struct Arguments {
     /// Flows, one packet of each in turn.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
     flows: u32,
+    /// Number of the first flow.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
+    first_flow: u32,
     /// Length of a trial in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,

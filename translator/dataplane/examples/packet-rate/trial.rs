@@ -23,6 +23,7 @@ pub(crate) struct Lab {
     sender: Sender,
     receiver: Receiver,
     runs: u32,
+    first_flow: u32,
     /// Flows below this number have been used.
     used_flows: u32,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Outcome {
 
 impl Lab {
     pub(crate) fn open(arguments: &Arguments) -> io::Result<Self> {
-        let Arguments { from, to, listen, size, .. } = *arguments;
+        let Arguments { from, to, listen, size, first_flow, .. } = *arguments;
         if from.is_ipv4() != to.is_ipv4() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "--from and --to are of different IP versions"));
         }
@@ -53,18 +54,18 @@ impl Lab {
             sender: in_namespace(&arguments.sender, move || Sender::open(from, to, size))?,
             receiver: in_namespace(&arguments.receiver, move || Receiver::open(listen))?,
             runs: 0,
-            used_flows: 0,
+            first_flow,
+            used_flows: first_flow,
         })
     }
 
     /// Sends the first packet of each flow.
     pub(crate) fn introduce(&mut self, flows: u32) -> io::Result<()> {
-        self.used_flows = flows;
-        self.trial(Some(INTRODUCTION_RATE), (0, flows), End::Packets(flows.into())).map(drop)
+        self.trial(Some(INTRODUCTION_RATE), (self.first_flow, flows), End::Packets(flows.into())).map(drop)
     }
 
     pub(crate) fn run(&mut self, load: Load) -> io::Result<Outcome> {
-        self.trial(load.rate, (0, load.flows), End::After(Duration::from_secs_f64(load.seconds)))
+        self.trial(load.rate, (self.first_flow, load.flows), End::After(Duration::from_secs_f64(load.seconds)))
     }
 
     /// Sends packets that each are the first of a flow.
@@ -78,8 +79,8 @@ impl Lab {
 
     /// Opens flows, then sends on each of them once more, as JSON.
     pub(crate) fn capacity(&mut self, flows: u32, rate: f64) -> io::Result<String> {
-        let opened = self.trial(Some(rate), (0, flows), End::Packets(flows.into()))?.received.flows();
-        let kept = self.trial(Some(rate), (0, flows), End::Packets(flows.into()))?.received.flows();
+        let opened = self.trial(Some(rate), (self.first_flow, flows), End::Packets(flows.into()))?.received.flows();
+        let kept = self.trial(Some(rate), (self.first_flow, flows), End::Packets(flows.into()))?.received.flows();
         Ok(format!(r#"{{"flows":{flows},"opened":{opened},"kept":{kept}}}"#))
     }
 
