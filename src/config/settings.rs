@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) find_source4: bool,
     /// MTUs of the links on both sides that are given, not to be found out.
     pub(crate) links: LinkMtus,
-    /// Queues and threads of the translator; 0 means one per CPU.
+    /// Queues and threads of the translator; 0 means one for two CPUs.
     workers: u16,
     /// The translator's network device.
     pub(crate) device: DeviceSettings,
@@ -135,8 +135,12 @@ impl Settings {
 
     /// How many queues and threads the translator gets on this host.
     pub(crate) fn queues(&self) -> usize {
-        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DeviceConfig::MAX_QUEUES);
-        if self.workers > 0 { self.workers.into() } else { cpus() }
+        if self.workers > 0 {
+            return self.workers.into();
+        }
+        // What the kernel does of a packet takes as much time as a worker, and needs a CPU too.
+        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        cpus.div_ceil(2).min(DeviceConfig::MAX_QUEUES)
     }
 
     /// The file that was read, if one was.
