@@ -44,12 +44,16 @@ pub(crate) static STRICT: Group = Group::new(
     r#"
     filtering = "address-dependent"
     inbound-tcp = false
+    [translator.mtu]
+    ipv4-link = 1400
     [translator.header]
     copy-traffic-class = false
     tos = 0x28
     udp-zero-checksum = "forward"
     [translator.icmp-errors]
     rate = 1000000
+    router-sources = ["203.0.113.66", "203.0.113.67"]
+    name-routers = true
     "#,
 );
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::bench::POOL;
 use crate::case::{Case, HOPS, PORT, SERVICE, SYN, SYN_ACK};
-use crate::groups::{OTHERWISE, STANDARD};
+use crate::groups::{OTHERWISE, STANDARD, STRICT};
 use crate::rows::rows;
 use crate::wire::{Fragment, ICMP, ICMPV6, Icmp, TCP, UDP, V4, V6, pattern, sum};
 
@@ -367,6 +367,25 @@ fn an_error_of_an_ipv6_router_comes_from_the_configured_address() {
     let delivered = case.pass4(&case.server_udp(port, b"x")).bytes();
     let error = V6::icmp(case.router6(), case.service6().0, &Icmp::error(3, 0, 0, &delivered));
     assert_eq!(case.pass6(&error).source(), Ipv4Addr::new(203, 0, 113, 64));
+}
+
+#[test]
+fn an_error_of_an_ipv6_router_comes_from_a_pool_and_names_the_router_where_policy_asks() {
+    // RFC 6791 §4, §5; the Interface Information Object of RFC 5837.
+    let Some(mut case) = STRICT.case() else { return };
+    let port = case.open_udp();
+    let delivered = case.pass4(&case.server_udp(port, b"x")).bytes();
+    let error = V6::icmp(case.router6(), case.service6().0, &Icmp::error(3, 0, 0, &delivered));
+    let mut sources = std::collections::BTreeSet::new();
+    for _ in 0..16 {
+        let got = case.pass6(&error);
+        sources.insert(got.source());
+        let message = got.read_icmp();
+        assert_eq!((message.kind, message.rest, message.body.len()), (11, 32 << 16, 128 + 28));
+        assert_eq!(message.body[132..140], [0, 24, 2, 4, 0, 2, 0, 0]);
+        assert_eq!(message.body[140..], case.router6().octets());
+    }
+    assert_eq!(sources, [66, 67].map(|last| Ipv4Addr::new(203, 0, 113, last)).into());
 }
 
 #[test]

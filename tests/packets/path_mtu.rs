@@ -3,7 +3,7 @@
 use crate::bench::POOL;
 use crate::case::{Case, SYN, SYN_ACK};
 use crate::checksums::with_options;
-use crate::groups::{OTHERWISE, STANDARD};
+use crate::groups::{OTHERWISE, STANDARD, STRICT};
 use crate::rows::rows;
 use crate::wire::{Icmp, V4, V6, pattern};
 
@@ -85,6 +85,36 @@ fn a_path_narrower_than_ipv6_allows_works_for_a_client_that_keeps_to_1280() {
     assert_eq!(case.pass4(&error).read_icmp().rest, 1280);
     let out = case.pass6(&case.client_udp(&pattern(1280 - 48)));
     assert_eq!((out.header.total_len, out.header.dont_fragment), (1260, false));
+}
+
+rows! { the_client_is_told_no_more_than_both_links_carry:
+    an_mtu_of_ipv4_above_the_links_is_that_of_the_ipv6_link(9100, 9000, false);
+    an_mtu_of_ipv4_below_the_links_grows_by_20(1400, 1420, false);
+    an_mtu_of_ipv4_above_a_configured_link_is_that_and_20(9100, 1420, true);
+}
+
+#[track_caller]
+fn the_client_is_told_no_more_than_both_links_carry(told: u32, expected: u32, configured: bool) {
+    let Some(mut case) = if configured { &STRICT } else { &STANDARD }.case() else { return };
+    let out = case.pass6(&case.client_udp(&pattern(1400))).bytes();
+    let error = V4::icmp(case.router4(), POOL, &Icmp::error(3, 4, told, &out[..200]));
+    assert_eq!(case.pass4(&error).read_icmp().rest, expected);
+}
+
+rows! { the_server_is_told_no_more_than_both_links_carry:
+    an_mtu_of_ipv6_above_the_links_is_that_of_the_ipv6_link_less_20(9100, 8980, false);
+    an_mtu_of_ipv6_below_the_links_shrinks_by_20(1500, 1480, false);
+    an_mtu_of_ipv6_above_a_configured_link_is_that(9100, 1400, true);
+}
+
+#[track_caller]
+fn the_server_is_told_no_more_than_both_links_carry(told: u32, expected: u32, configured: bool) {
+    let Some(mut case) = if configured { &STRICT } else { &STANDARD }.case() else { return };
+    let port = case.open_udp();
+    let sent = case.server_udp(port, &pattern(1000)).with(|header| header.dont_fragment = true);
+    let delivered = case.pass4(&sent).bytes();
+    let error = V6::icmp(case.client(), case.service6().0, &Icmp::error(2, 0, told, &delivered[..200]));
+    assert_eq!(case.pass6(&error).read_icmp().rest & 0xffff, expected);
 }
 
 #[test]
