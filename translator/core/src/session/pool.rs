@@ -4,6 +4,7 @@
 //! clears the bit. Beside the bits, a slot per port names the mapping, so that a packet from IPv4 finds its shard and
 //! its mapping by one read.
 
+mod blocks;
 mod choice;
 
 use std::net::Ipv4Addr;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use zerocopy::FromZeros;
 
 pub(super) use self::choice::lowest;
-use self::choice::{Class, choose, overlap, words};
+use self::choice::{Class, choose};
 use crate::listing::PoolAddressInfo;
 use crate::memory::ALLOCATION;
 use crate::packet::Protocol;
@@ -225,44 +226,11 @@ impl Pool {
             .map(|port| External { address, port })
     }
 
-    /// Takes a block of `size` ports: a random one or the next that is free, whole and of the class wished for; else one
-    /// that is whole; else one of which only a part is ours. One in which static mappings have all is none. Returns its
-    /// first port.
-    pub(crate) fn take_block(&self, address: AddressIndex, size: u16, wish: Wish, random: &mut Random) -> Option<u16> {
+    /// How much of an address is in use, for comparison with others: its blocks, where there are blocks, or its ports.
+    pub(crate) fn load(&self, address: AddressIndex, has_blocks: bool) -> u32 {
         let entry = &self.addresses[usize::from(address)];
-        let count = u32::try_from(PORTS).unwrap_or(0) / u32::from(size);
-        let start = random.below(count);
-        let class = if wish.protocol == Protocol::Icmp { Class::Any } else { Class::of(wish.like) };
-        [(true, class), (true, Class::Any), (false, Class::Any)].into_iter().find_map(|(whole, class)| {
-            (0..count).find_map(|offset| {
-                let number = u16::try_from((start + offset) % count).ok()?;
-                let block = (number * size, number * size + (size - 1));
-                (entry.offers(block, (whole, class), wish.protocol) && entry.take_block(number)).then_some(block.0)
-            })
-        })
-    }
-
-    /// Gives a block back.
-    pub(crate) fn release_block(&self, address: AddressIndex, first_port: u16, size: u16) {
-        let number = first_port / size;
-        let entry = &self.addresses[usize::from(address)];
-        entry.blocks[usize::from(number / 64)].fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
-        entry.blocks_taken.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// The first and the last port of a block that are ours.
-    pub(crate) fn ours_of_block(&self, address: AddressIndex, block: (u16, u16)) -> (u16, u16) {
-        let mut ours = self.addresses[usize::from(address)].ports.iter().filter_map(|range| overlap(*range, block));
-        let Some((first, last)) = ours.next() else { return block };
-        (first, ours.next_back().map_or(last, |(_, last)| last))
-    }
-
-    /// How much of an address is in use, for comparison with others.
-    pub(crate) fn load(&self, address: AddressIndex) -> u32 {
-        let entry = &self.addresses[usize::from(address)];
-        let blocks = entry.blocks_taken.load(Ordering::Relaxed);
-        if blocks > 0 {
-            return blocks;
+        if has_blocks {
+            return entry.blocks_taken.load(Ordering::Relaxed);
         }
         let taken = entry.protocols.iter().map(|table| table.count.load(Ordering::Relaxed)).sum();
         entry.shared.load(Ordering::Relaxed).max(taken)
@@ -342,24 +310,6 @@ impl Default for PortTable {
             slots: AtomicU32::new_vec_zeroed(PORTS).unwrap_or_default(),
             count: AtomicU32::new(0),
         }
-    }
-}
-
-impl PoolAddress {
-    /// Whether a block is whole (or not wholly foreign), of a class, and has a port of this protocol that is free.
-    fn offers(&self, block: (u16, u16), (whole, class): (bool, Class), protocol: Protocol) -> bool {
-        let ours = || self.ports.iter().filter_map(|range| class.within(overlap(*range, block)?));
-        let width = |(first, last): (u16, u16)| u32::from(last - first) + 1;
-        let taken = &self.protocols[protocol as usize].taken;
-        (!whole || ours().map(width).sum::<u32>() == width(block))
-            && ours().flat_map(words).any(|(word, bits)| !taken[usize::from(word)].load(Ordering::Relaxed) & bits != 0)
-    }
-
-    fn take_block(&self, number: u16) -> bool {
-        let bit = 1 << (number % 64);
-        let taken = self.blocks[usize::from(number / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
-        self.blocks_taken.fetch_add(taken.into(), Ordering::Relaxed);
-        taken
     }
 }
 

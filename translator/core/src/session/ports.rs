@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::allocation::{ALL_PORTS, FromBlock};
 use super::close::report_block;
 use super::overlap::Scope;
-use super::pool::{AddressIndex, External, Pool, Wish};
+use super::pool::{AddressIndex, External, Wish};
 use super::shard::{Context, Shard};
 use crate::event::EventKind;
 use crate::policy::{MappingBehavior, Pooling, PortAssignment};
@@ -34,7 +34,7 @@ impl Shard {
         let at = paired.and_then(|address| addresses.binary_search(&address).ok());
         let most = addresses.len().min(MOST_ADDRESSES);
         let tries = if at.is_some() && context.policy.pooling == Pooling::Paired { 1 } else { most };
-        let first = at.unwrap_or_else(|| self.least_loaded(context.pool, prefix, addresses));
+        let first = at.unwrap_or_else(|| self.least_loaded(context, prefix, addresses));
         (0..tries)
             .find_map(|offset| {
                 self.take_port_on(context, addresses[(first + offset) % addresses.len()], prefix, (wish, scope))
@@ -45,7 +45,7 @@ impl Shard {
     /// Where in a list of addresses a new subscriber starts to look: at the one least in use, of a few that its prefix
     /// names. With a single one, subscribers would pile up on some addresses, and be refused there, while others are
     /// half empty; the best of several is nearly as even as the best of all.
-    fn least_loaded(&self, pool: &Pool, prefix: u128, addresses: &[AddressIndex]) -> usize {
+    fn least_loaded(&self, context: &Context<'_>, prefix: u128, addresses: &[AddressIndex]) -> usize {
         const CHOICES: u32 = 32;
         let len = u64::try_from(addresses.len().max(1)).unwrap_or(1);
         let hash = self.keys.subscriber(prefix).rotate_left(32);
@@ -57,7 +57,8 @@ impl Shard {
             };
             usize::try_from(number % len).unwrap_or(0)
         };
-        let load = |place: &usize| addresses.get(*place).map_or(0, |address| pool.load(*address));
+        let has_blocks = matches!(context.policy.port_assignment, PortAssignment::Blocks(_));
+        let load = |place: &usize| addresses.get(*place).map_or(0, |address| context.pool.load(*address, has_blocks));
         (0..CHOICES).map(place).min_by_key(load).unwrap_or(0)
     }
 

@@ -102,6 +102,23 @@ fn whole_blocks_are_given_out_once_and_then_what_is_left_at_the_edges() {
 }
 
 #[test]
+fn blocks_are_counted_once_whichever_ranges_they_have_ports_of() {
+    let range =
+        |first_port, last_port| PoolRange { first_port, last_port, ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 1)) };
+    for (ranges, count) in [
+        (vec![range(1024, 2047)], 8),
+        (vec![range(1000, 1999)], 9),
+        (vec![range(1000, 1010), range(1012, 1030), range(1100, 1110)], 2),
+        (vec![range(0, 65_535)], 512),
+    ] {
+        let pool = Pool::new(&ranges);
+        let mut random = Random::new(9, 0);
+        let taken = std::iter::from_fn(|| pool.take_block(0, 128, WISH, &mut random)).count();
+        assert_eq!((taken, pool.addresses[0].block_count(128)), (count, u32::try_from(count).unwrap()), "{ranges:?}");
+    }
+}
+
+#[test]
 fn a_block_is_of_the_class_that_is_wished_for() {
     let pool = pool([192, 0, 2, 1], [192, 0, 2, 1], (0, 65_535));
     let mut random = Random::new(7, 0);
