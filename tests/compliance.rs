@@ -192,7 +192,8 @@ const HEAD: &str = "\
 
 What the RFCs ask of a translator and of DNS64, and the tests that show it. This page is rendered from `tests/requirements`; do not edit
 it. *Stated* is what a text fixes without saying MUST or SHOULD; a MUST NOT or SHOULD NOT is followed by what is not to
-happen. A deviation gives its reason.
+happen. A deviation gives its reason. Most of what is tested of the translator alone is asked once more of the daemon, packet by packet
+through kernel and device, in `tests/packets`.
 
 | | | tested | deviations | not applicable |
 |---|---|---|---|---|

@@ -1,8 +1,11 @@
 //! RFC 4884 and RFC 7915 §4.2, §5.2: ICMP errors with extensions, and their length attribute.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
 use crate::bench::POOL;
 use crate::case::{Case, PORT, SERVICE};
-use crate::groups::STANDARD;
+use crate::groups::{NAMING, STANDARD};
 use crate::rows::rows;
 use crate::wire::{Icmp, V4, V6, pattern, sum};
 
@@ -142,6 +145,39 @@ fn is_no_attribute(words: u32) {
     let got = case.pass4(&error).read_icmp();
     assert_eq!((got.kind, got.rest), (1, 0));
     assert_eq!(got.body, sent.with(|header| header.hop_limit = out.header.time_to_live).bytes());
+}
+
+#[test]
+fn an_error_of_an_ipv6_router_comes_from_a_pool_of_addresses_and_names_it() {
+    // RFC 6791 §3.2 and §4; RFC 5837: an Interface Information Object, class 2, with the address of the incoming interface.
+    let Some(mut case) = NAMING.case() else { return };
+    let mut sources = HashSet::new();
+    for _ in 0..24 {
+        let port = case.open_udp();
+        let delivered = case.pass4(&case.server_udp(port, &pattern(200))).bytes();
+        let error = V6::icmp(case.router6(), case.service6().0, &Icmp::error(3, 0, 0, &delivered));
+        let got = case.pass6(&error);
+        sources.insert(got.source());
+        let message = got.read_icmp();
+        let (original, structure) = message.body.split_at(usize::try_from(message.rest >> 16 & 0xff).unwrap() * 4);
+        assert!(original.len() >= 128, "{message:?}");
+        assert_eq!((structure[0] >> 4, sum(&[structure])), (2, 0xffff), "version and checksum");
+        assert_eq!(structure[4..8], [0, 24, 2, 4], "length, class, and an address only");
+        assert_eq!(structure[8..12], [0, 2, 0, 0], "which is of IPv6");
+        assert_eq!(structure[12..], case.router6().octets());
+    }
+    let pool: HashSet<Ipv4Addr> = (128..=131).map(|host| Ipv4Addr::new(192, 0, 2, host)).collect();
+    assert!(sources.len() > 1 && sources.is_subset(&pool), "{sources:?}");
+}
+
+#[test]
+fn an_error_of_the_client_itself_is_not_named() {
+    let Some(mut case) = NAMING.case() else { return };
+    let port = case.open_udp();
+    let delivered = case.pass4(&case.server_udp(port, b"x")).bytes();
+    let error = V6::icmp(case.client(), case.service6().0, &Icmp::error(1, 4, 0, &delivered));
+    let got = case.pass6(&error);
+    assert_eq!((got.source(), got.read_icmp().rest, got.read_icmp().body.len()), (POOL, 0, 29));
 }
 
 #[test]

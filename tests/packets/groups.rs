@@ -57,6 +57,16 @@ pub(crate) static STRICT: Group = Group::new(
     "#,
 );
 
+/// IPv6 routers have sources of their own in IPv4, and are named.
+pub(crate) static NAMING: Group = Group::new(
+    "64:ff9b:1::/96",
+    r#"
+    [translator.icmp-errors]
+    router-sources = "192.0.2.128-192.0.2.131"
+    name-routers = true
+    "#,
+);
+
 /// A device without offload.
 pub(crate) static PLAIN: Group = Group::new(
     "64:ff9b:1::/96",
