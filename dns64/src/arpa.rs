@@ -7,7 +7,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use pref64::special::IPV4ONLY_ARPA;
 
 use crate::policy::View;
-use crate::wire::{Message, Question, Sections, code, rcode};
+use crate::wire::{Message, Question, Sections, code, ede, rcode};
 
 /// How long an absence holds in a local zone, in seconds (RFC 8880 appendix A).
 const NEGATIVE_TTL: u32 = 60;
@@ -37,7 +37,8 @@ pub(crate) fn answer(view: &View, ttl: u32, question: &Question, name: &Name) ->
     }
     let answers = data.into_iter().map(|data| Record::from_rdata(name.clone(), ttl, data)).collect();
     let sections = Sections { answers, ..Sections::default() };
-    Some(Message::from_sections(question, rcode::NO_ERROR, sections).authoritative())
+    let answer = Message::from_sections(question, rcode::NO_ERROR, sections).authoritative();
+    Some(if question.kind() == code::AAAA { answer.with_ede(ede::SYNTHESIZED) } else { answer })
 }
 
 /// The PTR record of an address of `ipv4only.arpa`, which RFC 8880 §7.2.1 says is not asked for.

@@ -77,6 +77,11 @@ impl Resolver {
         }
     }
 
+    /// Whether who is asked about this name usually answers within a millisecond, as far as is known.
+    pub(crate) fn is_near(&self, question: &Question) -> bool {
+        self.0.routes.find(question.name_bytes()).map_or(&self.0.general, |(_, forwarder)| forwarder).is_near()
+    }
+
     /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.
     pub(crate) fn flush(&self, name: Option<&Question>) -> usize {
         let is_meant = |key: &[u8]| name.is_none_or(|name| name.has_below(Question::name_of(key)));

@@ -53,6 +53,9 @@ enum Way {
     Secure(Secure),
 }
 
+/// An upstream is near if it usually answers within this.
+const NEAR: Duration = Duration::from_millis(1);
+
 /// Of so many questions, one begins with an upstream that is not the fastest, to see whether it still is not.
 const EXPLORED: u32 = 32;
 
@@ -154,6 +157,12 @@ impl Forwarder {
         };
         upstream.log(change);
         result
+    }
+
+    /// Whether the upstream that is asked first usually answers within a millisecond, or nothing else is known of it.
+    pub(crate) fn is_near(&self) -> bool {
+        let first = self.upstreams.iter().find(|upstream| upstream.health.down_until().is_none());
+        first.is_some_and(|upstream| upstream.health.usual_time() < NEAR)
     }
 
     /// Whether nobody is there to answer, as far as is known.

@@ -262,8 +262,13 @@ pub(crate) fn truncate(answer: &[u8]) -> Vec<u8> {
 
 fn encode(question: &Question, sections: Sections) -> Option<Vec<u8>> {
     let mut message = HickoryMessage::new(0, MessageType::Response, OpCode::Query);
-    message.queries.push(question.to_hickory()?);
+    let query = question.to_hickory()?;
     message.answers = sections.answers;
+    // Spelled as in the question they become pointers to it, and so have the spelling of whoever is told.
+    for record in message.answers.iter_mut().filter(|record| record.name == *query.name()) {
+        record.name.clone_from(query.name());
+    }
+    message.queries.push(query);
     message.authorities = sections.authorities;
     message.additionals = sections.additionals;
     // The question must lie where the client's spelling of it is put.

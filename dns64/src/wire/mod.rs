@@ -89,7 +89,7 @@ pub(crate) mod ede {
 
     /// Whether a code says that DNSSEC validation failed, as opposed to the name's servers.
     pub(crate) const fn is_dnssec_failure(code: u16) -> bool {
-        matches!(code, 5..=12)
+        matches!(code, 1 | 2 | 5..=12 | 25 | 27)
     }
 }
 

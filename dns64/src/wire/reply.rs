@@ -243,13 +243,21 @@ impl Scan {
         let mut options = Cursor::new(bytes.get(opt.rdata.clone()).unwrap_or_default());
         while let (Some(code), Some(length)) = (options.u16(), options.u16()) {
             if code == option::EDE && length >= 2 {
-                self.ede = options.clone().u16();
+                self.note_ede(options.clone().u16());
             }
             if options.skip(length.into()).is_none() {
                 break;
             }
         }
         self.opt = Some(opt);
+    }
+
+    /// The first of several counts, unless a later one says that validation failed.
+    fn note_ede(&mut self, code: Option<u16>) {
+        let says_more = code.is_some_and(ede::is_dnssec_failure) && !self.ede.is_some_and(ede::is_dnssec_failure);
+        if self.ede.is_none() || says_more {
+            self.ede = code;
+        }
     }
 
     fn into_reply(self, bytes: Vec<u8>, header: Header) -> Reply {

@@ -125,6 +125,6 @@ pub(crate) fn authorities(message: &Message) -> Vec<String> {
     message.authorities.iter().map(shown).collect()
 }
 
-fn shown(record: &Record) -> String {
+pub(crate) fn shown(record: &Record) -> String {
     format!("{} {} {} {}", record.name, record.ttl, record.record_type(), record.data)
 }

@@ -1,35 +1,24 @@
 //! Scenarios as text: `tests/dns/*.scenario`, whose form its `README.md` describes.
 
-use std::collections::HashMap;
+mod text;
+
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use dns64::{Config, Domain, RangePrefixes, WhenUnusable};
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::DNSClass;
+use hickory_proto::rr::rdata::opt::EdnsOption;
 
-use super::policy::extended_error;
+pub(crate) use self::text::Scenario;
+use self::text::{Action, Step};
+use super::client::shown;
 use super::*;
-
-/// A file, read.
-pub(crate) struct Scenario {
-    pub(crate) settings: Vec<String>,
-    zone: String,
-    exceptions: HashMap<String, String>,
-    pub(crate) steps: Vec<Step>,
-}
-
-/// A client's question and what must come of it.
-pub(crate) struct Step {
-    pub(crate) question: String,
-    pub(crate) expected: Vec<String>,
-}
 
 #[tokio::test]
 async fn all_scenarios_go_as_they_are_written() {
     let all = Scenario::all();
     assert!(!all.is_empty(), "no scenarios");
-    for (name, scenario) in all {
-        scenario.run(&name).await;
+    for (name, scenario) in all.into_iter().chain(Scenario::within(&directory().join("own"))) {
+        run(&name, scenario).await;
     }
 }
 
@@ -39,9 +28,13 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl Scenario {
-    /// Every file, by name.
+    /// Every file that other servers are shown too, by name.
     pub(crate) fn all() -> Vec<(String, Self)> {
-        let paths = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+        Self::within(&directory())
+    }
+
+    fn within(directory: &Path) -> Vec<(String, Self)> {
+        let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         let is_scenario = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "scenario");
         let named = |path: PathBuf| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -57,73 +50,61 @@ impl Scenario {
         let exceptions = self.exceptions.clone();
         Upstream::scripted(&self.zone, move |question| {
             let question = format!("{} {}", question.name().to_lowercase(), question.query_type());
-            exceptions.get(&question).map_or(Script::Zone, |what| script(what))
+            exceptions.get(&question).map_or(Script::Zone, |what| text::script(what))
         })
         .await
     }
+}
 
-    fn parse(text: &str) -> Self {
-        let mut scenario =
-            Self { settings: Vec::new(), zone: String::new(), exceptions: HashMap::new(), steps: Vec::new() };
-        let mut in_zone = false;
-        for line in text.lines().map(|line| line.split(';').next().unwrap_or_default()) {
-            let words = line.trim();
-            let (first, rest) = words.split_once(' ').unwrap_or((words, ""));
-            match (line.starts_with(' '), first) {
-                (_, "") => {}
-                (true, _) if in_zone => scenario.zone.push_str(&format!("{words}\n")),
-                (true, _) => {
-                    scenario.steps.last_mut().expect("a question before what is expected").expected.push(words.into())
-                }
-                (false, "zone") => in_zone = true,
-                (false, "set") => scenario.settings.push(rest.into()),
-                (false, "upstream") => {
-                    let (question, what) = rest.split_once(": ").expect("`upstream NAME TYPE: WHAT`");
-                    scenario.exceptions.insert(question.into(), what.into());
-                }
-                (false, "ask") => {
-                    in_zone = false;
-                    scenario.steps.push(Step { question: rest.into(), expected: Vec::new() });
-                }
-                (false, other) => panic!("`{other}` is none of set, zone, upstream, ask"),
+async fn run(name: &str, scenario: Scenario) {
+    let upstream = scenario.upstream().await;
+    let mut config = config(&[upstream.address]);
+    scenario.settings.iter().for_each(|setting| text::set(&mut config, setting));
+    let server = start(config).await;
+    for step in scenario.steps {
+        let before = upstream.asked().len();
+        let context = format!("{name}: {}", step.question);
+        match &step.action {
+            Action::Ask => check(&step, &asked(&server, &step.question).await, &context),
+            Action::Send => {
+                let expected = step.expects("reply").pop().map(|bytes| hex(&unhex(&bytes)));
+                let replied = replied(&server, &unhex(&step.question), expected.is_some()).await;
+                assert_eq!(replied.map(|bytes| hex(&bytes)), expected, "{context}");
+            }
+            Action::State => {
+                let (prefix, state) = text::state(&step.question);
+                server.policy.set_prefix_state(prefix, state);
             }
         }
-        scenario
+        let mut expected = step.expects("asked");
+        if !expected.is_empty() {
+            expected.retain(|line| line != "nothing");
+            let mut asked = upstream.asked()[before..].to_vec();
+            asked.sort();
+            assert_eq!(asked, expected, "{context}");
+        }
     }
+}
 
-    async fn run(self, name: &str) {
-        let upstream = self.upstream().await;
-        let mut config = config(&[upstream.address]);
-        self.settings.iter().for_each(|setting| set(&mut config, setting));
-        let server = start(config).await;
-        for step in self.steps {
-            let before = upstream.asked().len();
-            let answer = asked(&server, &step.question).await;
-            let context = format!("{name}: {}", step.question);
-            let told = |kind: &str, lines: Vec<String>| {
-                lines.into_iter().map(|line| format!("{kind} {line}")).collect::<Vec<_>>()
-            };
-            let expects = |kind: &str| {
-                step.expected.iter().filter(|line| line.split(' ').next() == Some(kind)).cloned().collect::<Vec<_>>()
-            };
-            let code = answer.metadata.response_code;
-            let expected_code = expects("code").pop().unwrap_or_else(|| "code NOERROR".to_owned());
-            assert_eq!(format!("code {}", code_name(code)), expected_code, "{context}");
-            assert_eq!(told("answer", answers(&answer)), expects("answer"), "{context}");
-            if !expects("authority").is_empty() {
-                let kinds = answer.authorities.iter().map(|record| format!("{} {}", record.name, record.record_type()));
-                assert_eq!(told("authority", kinds.collect()), expects("authority"), "{context}");
-            }
-            if let Some(error) = expects("error").pop() {
-                assert_eq!(Some(error), extended_error(&answer).map(|error| format!("error {error}")), "{context}");
-            }
-            if step.expected.iter().any(|line| line.starts_with("asked")) {
-                let mut asked = told("asked", upstream.asked()[before..].to_vec());
-                asked.sort();
-                let mut expected = expects("asked");
-                expected.retain(|line| line != "asked nothing");
-                assert_eq!(asked, expected, "{context}");
-            }
+/// What a datagram is answered with. Where nothing is expected, nothing has come before the answers to two later queries.
+async fn replied(server: &Running, bytes: &[u8], is_expected: bool) -> Option<Vec<u8>> {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(bytes, server.address).await.unwrap();
+    let mut rounds = if is_expected { 0 } else { 2 };
+    loop {
+        let later = Ask::new("ipv4only.arpa. A").0;
+        if rounds > 0 {
+            socket.send_to(&later.to_vec().unwrap(), server.address).await.unwrap();
+        }
+        let mut buffer = vec![0; 4096];
+        let received = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut buffer)).await;
+        buffer.truncate(received.expect("an answer").unwrap());
+        if rounds == 0 || buffer[..2] != later.metadata.id.to_be_bytes() {
+            return Some(buffer);
+        }
+        rounds -= 1;
+        if rounds == 0 {
+            return None;
         }
     }
 }
@@ -133,65 +114,76 @@ async fn asked(server: &Running, asked: &str) -> Message {
     if over_tcp { ask.over_tcp(server.address).await } else { ask.over_udp(server.address).await }
 }
 
-/// The question of `NAME TYPE [do] [cd] [tcp]`, and whether it goes over TCP.
+/// The question of `NAME TYPE` with its flags, and whether it goes over TCP.
 pub(crate) fn question(asked: &str) -> (Ask, bool) {
     let mut words = asked.split(' ');
     let (name, kind) = (words.next().unwrap(), words.next().expect("`ask NAME TYPE`"));
     let flags: Vec<&str> = words.collect();
     let has = |flag| flags.contains(&flag);
-    (Ask::new(&format!("{name} {kind}")).edns(1232).dnssec(has("do")).unchecked(has("cd")), has("tcp"))
+    let value = |flag: &str| flags.iter().find_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
+    let number = kind.strip_prefix("TYPE").and_then(|number| number.parse().ok());
+    let mut ask = Ask::new(&format!("{name} {}", if number.is_some() { "A" } else { kind }));
+    if let Some(number) = number {
+        ask = ask.of_kind(number);
+    }
+    if value("class") == Some("CH") {
+        ask = ask.of_class(DNSClass::CH);
+    }
+    if !has("plain") {
+        ask = ask.edns(1232);
+    }
+    ask = ask.dnssec(has("do")).unchecked(has("cd"));
+    if let Some(payload) = value("payload") {
+        ask.0.edns.as_mut().unwrap().set_max_payload(payload.parse().unwrap());
+    }
+    (if has("ad") { ask.wants_ad() } else { ask }, has("tcp"))
 }
 
-fn script(what: &str) -> Script {
-    match what {
-        "silence" => Script::Silence,
-        "truncated" => Script::TruncatedOverUdp,
-        "SERVFAIL" => Script::Code(ResponseCode::ServFail),
-        "REFUSED" => Script::Code(ResponseCode::Refused),
-        "NOTIMP" => Script::Code(ResponseCode::NotImp),
-        "FORMERR" => Script::Code(ResponseCode::FormErr),
-        other => Script::Late(Duration::from_millis(
-            other
-                .strip_prefix("late ")
-                .and_then(|time| time.strip_suffix("ms"))
-                .expect("what an upstream does")
-                .parse()
-                .unwrap(),
-        )),
+fn check(step: &Step, answer: &Message, context: &str) {
+    let expected_code = step.expects("code").pop().unwrap_or_else(|| "NOERROR".to_owned());
+    assert_eq!(code_name(answer.metadata.response_code), expected_code, "{context}");
+    assert_eq!(answers(answer), step.expects("answer"), "{context}");
+    let expects = |kind| Some(step.expects(kind)).filter(|lines| !lines.is_empty());
+    if let Some(expected) = expects("authority") {
+        let kinds: Vec<String> =
+            answer.authorities.iter().map(|record| format!("{} {}", record.name, record.record_type())).collect();
+        assert_eq!(kinds, expected, "{context}");
+    }
+    if let Some(expected) = expects("additional") {
+        assert_eq!(answer.additionals.iter().map(shown).collect::<Vec<_>>(), expected, "{context}");
+    }
+    if let Some(expected) = expects("error") {
+        let told: Vec<String> = errors(answer).iter().map(ToString::to_string).collect();
+        assert_eq!(told, if expected == ["none"] { vec![] } else { expected }, "{context}");
+    }
+    if let Some(expected) = expects("flags") {
+        let metadata = &answer.metadata;
+        let flags = [("tc", metadata.truncation), ("aa", metadata.authoritative), ("ad", metadata.authentic_data)];
+        let set: Vec<&str> = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        assert_eq!(if set.is_empty() { "none".to_owned() } else { set.join(" ") }, expected[0], "{context}");
     }
 }
 
-fn set(config: &mut Config, setting: &str) {
-    let (key, value) = setting.split_once(' ').expect("`set KEY VALUE`");
-    let mut words = value.split(' ');
-    let mut next = || words.next().expect("a value");
-    match key {
-        "prefixes" => config.prefixes = value.split(' ').map(|prefix| prefix.parse().unwrap()).collect(),
-        "exclude-aaaa" => config.exclude_aaaa = value.split(' ').map(|net| net.parse().unwrap()).collect(),
-        "exclude-a" => config.exclude_a = value.split(' ').map(|net| net.parse().unwrap()).collect(),
-        "range" => {
-            let range = next().parse().unwrap();
-            config
-                .range_prefixes
-                .push(RangePrefixes { range, prefixes: words.map(|prefix| prefix.parse().unwrap()).collect() });
-        }
-        "domain" => {
-            let domain = next().to_owned();
-            let treatment = serde::Deserialize::deserialize(
-                serde::de::value::StrDeserializer::<serde::de::value::Error>::new(next()),
-            )
-            .unwrap();
-            config.domains.push(Domain { domain, treatment });
-        }
-        "when-unusable" => {
-            config.when_unusable =
-                if value == "server-failure" { WhenUnusable::ServerFailure } else { WhenUnusable::NoAaaa };
-        }
-        other => panic!("no setting `{other}`"),
-    }
+/// The codes of the extended errors (RFC 8914).
+fn errors(message: &Message) -> Vec<u16> {
+    let options = message.edns.iter().flat_map(|edns| &edns.options().options);
+    let code = |option: &EdnsOption| {
+        let EdnsOption::Unknown(15, data) = option else { return None };
+        Some(u16::from_be_bytes([data[0], data[1]]))
+    };
+    options.filter_map(|(_, option)| code(option)).collect()
 }
 
 pub(crate) fn code_name(code: ResponseCode) -> String {
     // The names of RFC 1035 and RFC 6895, as tools show them.
     format!("{code:?}").to_ascii_uppercase()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -22,6 +23,10 @@ pub(crate) enum Script {
     Silence,
     /// An answer without records.
     Code(ResponseCode),
+    /// An answer without records, with extended errors.
+    Failing(ResponseCode, Vec<u16>),
+    /// What the zone says, with this record in the additional section.
+    WithGlue(String),
     /// These bytes, with the query's ID put in.
     Raw(Vec<u8>),
     /// What the zone says, but over UDP only that it does not fit.
@@ -194,6 +199,20 @@ impl Shared {
             Script::Code(code) => {
                 let mut answer = empty(&query);
                 answer.metadata.response_code = code;
+                vec![encoded(&answer)]
+            }
+            Script::Failing(code, errors) => {
+                let mut answer = empty(&query);
+                answer.metadata.response_code = code;
+                for error in errors {
+                    let option = EdnsOption::Unknown(15, error.to_be_bytes().to_vec());
+                    answer.edns.get_or_insert_with(Edns::new).options_mut().insert(option);
+                }
+                vec![encoded(&answer)]
+            }
+            Script::WithGlue(glue) => {
+                let mut answer = answer;
+                answer.additionals.push(record(&glue));
                 vec![encoded(&answer)]
             }
             Script::Raw(mut raw) => {
