@@ -12,7 +12,7 @@ main() {
         ensure_packages iproute2:ip procps:sysctl iputils-ping:ping traceroute:traceroute curl:curl \
             bind9-dnsutils:dig nginx-light:nginx nsd:nsd iperf3:iperf3 ethtool:ethtool nftables:nft util-linux:setpriv \
             containernetworking-plugins:/usr/lib/cni/bridge prometheus:prometheus nfdump:nfdump \
-            knot-dnsutils:kdig unbound:unbound
+            knot-dnsutils:kdig unbound:unbound bind9-utils:dnssec-signzone
     else
         say "Not root: tests in network namespaces will be skipped."
     fi

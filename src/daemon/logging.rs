@@ -34,7 +34,12 @@ fn filter(level: LogLevel) -> Targets {
     };
     let others = if level == Level::TRACE { Level::DEBUG } else { level.min(Level::WARN) };
     let ours = ["nat64", "nat64_core", "nat64_dataplane", "dns64", "pref64"];
-    Targets::new().with_default(LevelFilter::from_level(others)).with_targets(ours.map(|target| (target, level)))
+    // The validator warns of each bogus answer with all that is in it, which is for whoever sends it to choose.
+    let validator = if level == Level::TRACE { LevelFilter::DEBUG } else { LevelFilter::OFF };
+    Targets::new()
+        .with_default(LevelFilter::from_level(others))
+        .with_targets(ours.map(|target| (target, level)))
+        .with_target("hickory_net::dnssec", validator)
 }
 
 /// Whether standard error is the journal (systemd.exec(5), `$JOURNAL_STREAM`).
@@ -53,6 +58,7 @@ mod tests {
         assert!(debug.would_enable("dns64::upstream", &Level::DEBUG));
         assert!(debug.would_enable("hickory_server", &Level::WARN));
         assert!(!debug.would_enable("hickory_server", &Level::INFO));
+        assert!(!debug.would_enable("hickory_net::dnssec::nsec3", &Level::ERROR));
 
         let error = filter(LogLevel::Error);
         assert!(!error.would_enable("nat64", &Level::WARN) && !error.would_enable("hickory_server", &Level::WARN));

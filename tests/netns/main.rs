@@ -18,4 +18,5 @@ mod reach;
 mod refusal;
 mod servers;
 mod session_log;
+mod signed;
 mod transfer;
