@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clients;
 mod demonstration;
 mod encrypted;
 mod exchange;
