@@ -6,6 +6,7 @@
 mod shard;
 
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ const MOST_SHARDS: usize = 16;
 
 /// Entries that a part has at least, so that small bounds are not met by rounding.
 const LEAST_PER_SHARD: usize = 64;
+
+/// The longest key in bytes: a name, type and class, and the flags.
+const LONGEST_KEY: usize = 255 + 4 + 1;
 
 /// Answers of upstreams by question.
 #[derive(Debug)]
@@ -158,17 +162,32 @@ impl Cache {
 }
 
 /// What tells entries apart: the name in lower case, type, class, and the flags that change what upstreams say.
-pub(crate) fn key(ask: &Ask) -> Box<[u8]> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    bytes: [u8; LONGEST_KEY],
+    len: usize,
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+pub(crate) fn key(ask: &Ask) -> Key {
     let flags = u8::from(ask.recursion) | u8::from(ask.checking_disabled) << 1 | u8::from(ask.dnssec) << 2;
     key_of(ask.question.bytes(), flags)
 }
 
-fn key_of(question: &[u8], flags: u8) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(question.len() + 1);
-    key.extend_from_slice(question);
-    key[..question.len() - 4].make_ascii_lowercase();
-    key.push(flags);
-    key.into()
+fn key_of(question: &[u8], flags: u8) -> Key {
+    let len = question.len() + 1;
+    let mut bytes = [0; LONGEST_KEY];
+    bytes[..question.len()].copy_from_slice(question);
+    bytes[..question.len() - 4].make_ascii_lowercase();
+    bytes[question.len()] = flags;
+    Key { bytes, len }
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -1,6 +1,6 @@
 //! Questions under way: who asks what is being asked already waits for the same answer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -17,7 +17,7 @@ pub(crate) type Waiting = watch::Receiver<Option<Landing>>;
 /// Questions under way, by cache key.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    waiting: Mutex<HashMap<Box<[u8]>, Waiting, RandomState>>,
+    waiting: Mutex<HashMap<Arc<[u8]>, Waiting, RandomState>>,
     most: usize,
 }
 
@@ -25,8 +25,8 @@ pub(crate) struct Flights {
 pub(crate) enum Boarding {
     /// Somebody asks already.
     Joined(Waiting),
-    /// The caller is to ask, and to tell by [`Flights::land`].
-    Started(Waiting, watch::Sender<Option<Landing>>),
+    /// The caller is to ask, and to tell by [`Flights::land`] with this key.
+    Started(Arc<[u8]>, Waiting, watch::Sender<Option<Landing>>),
     /// Too many questions are under way.
     Full,
 }
@@ -47,8 +47,9 @@ impl Flights {
             return Boarding::Full;
         }
         let (sender, receiver) = watch::channel(None);
-        waiting.insert(key.into(), receiver.clone());
-        Boarding::Started(receiver, sender)
+        let key = Arc::from(key);
+        waiting.insert(Arc::clone(&key), receiver.clone());
+        Boarding::Started(key, receiver, sender)
     }
 
     /// Ends a question: later ones of the same kind are asked anew.
@@ -56,7 +57,7 @@ impl Flights {
         self.waiting().remove(key);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Waiting, RandomState>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Waiting, RandomState>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn the_second_asker_waits_for_the_firsts_answer() {
         let flights = Flights::new(2);
-        let Boarding::Started(first, sender) = flights.board(b"x") else { panic!("not started") };
+        let Boarding::Started(_, first, sender) = flights.board(b"x") else { panic!("not started") };
         let Boarding::Joined(second) = flights.board(b"x") else { panic!("not joined") };
         sender.send_replace(Some(Err(22)));
         flights.land(b"x");

@@ -17,6 +17,7 @@ mod chain;
 mod clients;
 mod config;
 mod cookies;
+mod crew;
 mod domains;
 mod error;
 mod explain;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{self, Cache, Known};
 use crate::chain::Lookup;
 use crate::config::{self, Config};
+use crate::crew::Crew;
 use crate::domains::Suffixes;
 use crate::failures::Failures;
 use crate::flights::{Boarding, Flights, Landing, Waiting, landing};
@@ -31,6 +33,7 @@ struct Inner {
     cache: Cache,
     failures: Failures,
     flights: Flights,
+    crew: Crew<(Flight, Ask, Landed)>,
     general: Arc<Forwarder>,
     routes: Suffixes<Arc<Forwarder>>,
     validator: Option<Validator>,
@@ -51,6 +54,7 @@ impl Resolver {
             // A query for AAAA records is two questions; a chain's questions come one after the other. To judge an answer
             // takes it and some more, of which most are the same for many.
             flights: Flights::new(config.max_in_flight.saturating_mul(if config.dnssec { 8 } else { 2 })),
+            crew: Crew::default(),
             general: forwarder(&config.upstreams),
             routes: config.routes.iter().filter_map(route).collect(),
             validator: config.dnssec.then(|| Validator::new(config, Arc::clone(stats))),
@@ -113,13 +117,11 @@ impl Lookup for Resolver {
         }
         let this = &*self.0;
         this.stats.cache_misses.increment();
-        let key = cache::key(ask);
         let now = Instant::now();
-        let stale = this.cache.stale(&key, now);
-        let fresh = match this.failures.get(&key, now) {
-            Some(failure) => failure,
-            None => {
-                let waiting = Inner::ask(&self.0, &key, ask);
+        let (stale, begun) = Inner::begin(&self.0, ask, now);
+        let fresh = match begun {
+            Begun::Failed(failure) => failure,
+            Begun::Asked(waiting) => {
                 let patience = if stale.is_some() { deadline.min(now + this.patience(ask)) } else { deadline };
                 arrived(waiting, patience).await
             }
@@ -157,20 +159,29 @@ impl Inner {
         if self.forwarder(ask).is_down() { Duration::ZERO } else { PATIENCE }
     }
 
+    /// What has expired, and the way to something better.
+    fn begin(this: &Arc<Self>, ask: &Ask, now: Instant) -> (Option<Known>, Begun) {
+        let key = cache::key(ask);
+        let begun = match this.failures.get(&key, now) {
+            Some(failure) => Begun::Failed(failure),
+            None => Begun::Asked(Self::ask(this, &key, ask)),
+        };
+        (this.cache.stale(&key, now), begun)
+    }
+
     /// Asks, unless somebody does already. The answer is waited for to the end and cached even if the asker goes away:
     /// who asked for AAAA records often asks for A records next.
     fn ask(this: &Arc<Self>, key: &[u8], ask: &Ask) -> Option<Waiting> {
-        let (waiting, sender) = match this.flights.board(key) {
+        let (key, waiting, sender) = match this.flights.board(key) {
             Boarding::Joined(waiting) => {
                 this.stats.coalesced.increment();
                 return Some(waiting);
             }
-            Boarding::Started(waiting, sender) => (waiting, sender),
+            Boarding::Started(key, waiting, sender) => (key, waiting, sender),
             Boarding::Full => return None,
         };
-        let flight = Flight { inner: Arc::clone(this), key: key.into() };
-        let ask = ask.clone();
-        tokio::spawn(async move {
+        let flight = Flight { inner: Arc::clone(this), key };
+        this.crew.give((flight, ask.clone(), sender), |(flight, ask, sender)| async move {
             let landing = flight.run(&ask).await;
             sender.send_replace(Some(landing));
         });
@@ -178,10 +189,22 @@ impl Inner {
     }
 }
 
+/// How a question that the cache cannot answer goes on.
+enum Begun {
+    /// It has failed lately.
+    Failed(Landing),
+    /// It is asked, unless too many are.
+    Asked(Option<Waiting>),
+}
+
+/// Where a flight's end is told.
+type Landed = watch::Sender<Option<Landing>>;
+
 /// One question under way, which is off the list when this is dropped.
+#[derive(Debug)]
 struct Flight {
     inner: Arc<Inner>,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
 }
 
 impl Flight {

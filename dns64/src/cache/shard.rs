@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
-use super::{Known, key_of};
+use super::{Key, Known, key_of};
 use crate::stats::Stats;
 use crate::wire::{Extended, HEADER_LEN, Reply};
 
@@ -49,7 +49,7 @@ impl Slot {
         size_of::<Self>() + 2 * size_of::<u32>() + (self.message.len() + 8).next_multiple_of(16)
     }
 
-    fn key(&self) -> Option<Box<[u8]>> {
+    fn key(&self) -> Option<Key> {
         Some(key_of(Reply::question_of(&self.message)?, self.flags))
     }
 

@@ -138,6 +138,9 @@ impl Exchange<'_> {
     }
 }
 
+/// Bytes of our OPT record, which has no options.
+const OPT_LEN: usize = 11;
+
 /// Gives each letter a random case; length bytes are below 64 and no letters.
 fn mix_case(name: &mut [u8]) {
     for byte in name.iter_mut().filter(|byte| byte.is_ascii_alphabetic()) {
@@ -153,7 +156,8 @@ pub(super) fn encode(ask: &Ask, id: u16, payload: Option<u16>) -> Vec<u8> {
     let when = |condition, bit| if condition { bit } else { 0 };
     let flags = flag::AD | when(ask.recursion, flag::RD) | when(ask.checking_disabled, flag::CD);
     let words = [id, flags, 1, 0, 0, u16::from(payload.is_some())];
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let mut bytes = Vec::with_capacity(HEADER_LEN + ask.question.bytes().len() + OPT_LEN);
+    bytes.extend(words.iter().flat_map(|word| word.to_be_bytes()));
     bytes.extend_from_slice(ask.question.bytes());
     if let Some(payload) = payload {
         bytes.push(0);

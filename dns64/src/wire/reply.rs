@@ -22,7 +22,7 @@ pub(crate) enum Malformed {
 pub(crate) struct Reply {
     bytes: Vec<u8>,
     /// Where the TTLs are.
-    ttls: Box<[u16]>,
+    ttls: Vec<u16>,
     /// The response code with its upper bits from EDNS (RFC 6891 §6.1.3).
     pub(crate) rcode: u16,
     /// The extended error, if one was given (RFC 8914).
@@ -72,7 +72,6 @@ impl Reply {
         } else {
             bytes.truncate(end);
         }
-        bytes.shrink_to_fit();
         Ok(scan.into_reply(bytes, header))
     }
 
@@ -203,8 +202,10 @@ struct Scan {
 
 impl Scan {
     fn run(cursor: &mut Cursor<'_>, bytes: &[u8], header: Header, kind: u16) -> Option<Self> {
-        let mut scan = Self::default();
         let [_, answers, authorities, additionals] = header.counts;
+        let count = usize::from(answers) + usize::from(authorities) + usize::from(additionals);
+        // What is said to follow need not follow.
+        let mut scan = Self { ttls: Vec::with_capacity(count.min(bytes.len() / LEAST_RECORD)), ..Self::default() };
         for _ in 0..answers {
             let record = cursor.record()?;
             scan.has_kind |= record.kind == kind || kind == code::ANY;
@@ -263,7 +264,7 @@ impl Scan {
     fn into_reply(self, bytes: Vec<u8>, header: Header) -> Reply {
         Reply {
             bytes,
-            ttls: self.ttls.into(),
+            ttls: self.ttls,
             rcode: header.flags & flag::RCODE | u16::from(self.rcode_high) << 4,
             ede: self.ede,
             edns: self.opt.is_some(),
@@ -276,6 +277,9 @@ impl Scan {
         }
     }
 }
+
+/// The shortest record in bytes: the root's name, type, class, TTL, and a length of zero.
+const LEAST_RECORD: usize = 11;
 
 /// A TTL with its top bit set counts as zero (RFC 2181 §8).
 const fn sane_ttl(ttl: u32) -> u32 {

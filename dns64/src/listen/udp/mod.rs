@@ -19,7 +19,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use rustix::thread::set_current_timer_slack;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{debug, warn};
 
 use self::inbox::Inbox;
@@ -27,6 +27,7 @@ use self::late::Late;
 use self::outbox::Outbox;
 use self::socket::{Path, Socket};
 use super::{Bounds, PAUSE};
+use crate::crew::Crew;
 use crate::limiter::Verdict;
 use crate::policy::Origin;
 use crate::segments;
@@ -70,9 +71,34 @@ pub(crate) struct UdpFront {
 struct Worker {
     socket: Arc<Socket>,
     late: Late,
+    crew: Crew<Job>,
     service: Arc<Service>,
     bounds: Bounds,
     stats: Arc<Stats>,
+}
+
+/// A query that takes time.
+struct Job {
+    datagram: Vec<u8>,
+    path: Path,
+    origin: Origin,
+    worker: Arc<Worker>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Job {
+    async fn run(self) {
+        let Self { datagram, path, origin, worker, permit } = self;
+        // It was read before; what cannot be read does not come here.
+        if let Ok(query) = Query::parse(&datagram) {
+            let answer = worker.service.answer(&query, Limit::Datagram, origin).await;
+            worker
+                .late
+                .send(answer, path, &worker.socket, |answer, path, error| worker.retry(answer, path, error))
+                .await;
+        }
+        drop(permit);
+    }
 }
 
 impl UdpFront {
@@ -84,8 +110,8 @@ impl UdpFront {
         stats: Arc<Stats>,
     ) -> io::Result<Self> {
         let socket = Arc::new(Socket::new(socket)?);
-        let late = Late::default();
-        let worker = Arc::new(Worker { socket: Arc::clone(&socket), late, service, bounds, stats });
+        let (late, crew) = (Late::default(), Crew::default());
+        let worker = Arc::new(Worker { socket: Arc::clone(&socket), late, crew, service, bounds, stats });
         let (guard, over) = oneshot::channel();
         let runtime = Handle::current();
         let thread = thread::Builder::new().name("dns64-udp".to_owned()).spawn(move || {
@@ -181,15 +207,8 @@ impl Worker {
             self.stats.dropped_overload.increment();
             return;
         };
-        let (datagram, origin, this) = (datagram.to_vec(), self.origin(path), Arc::clone(self));
-        tokio::spawn(async move {
-            // It was read before; what cannot be read does not come here.
-            if let Ok(query) = Query::parse(&datagram) {
-                let answer = this.service.answer(&query, Limit::Datagram, origin).await;
-                this.late.send(answer, path, &this.socket, |answer, path, error| this.retry(answer, path, error)).await;
-            }
-            drop(permit);
-        });
+        let (datagram, origin, worker) = (datagram.to_vec(), self.origin(path), Arc::clone(self));
+        self.crew.give(Job { datagram, path, origin, worker, permit }, Job::run);
     }
 
     /// What is done about an answer that could not be sent.
