@@ -101,6 +101,8 @@ server:
     chroot: ""
     database: ""
     rrl-ratelimit: 0
+    receive-buffer-size: 16m
+    send-buffer-size: 16m
     zonesdir: "$LAB_DIR/zones"
     pidfile: "$LAB_DIR/nsd.pid"
     xfrdfile: "$LAB_DIR/nsd.xfrd"
@@ -221,7 +223,7 @@ resident_bytes() { awk '/^VmRSS/ { printf "%.0f\n", $2 * 1024 }' "/proc/${SERVER
 load() {
     local server=$1
     shift
-    in_ns client taskset -c $LOAD_CORE dnsperf -s $SERVER -p "${PORT[$server]}" "$@" >"$LAB_DIR/load" 2>&1 ||
+    in_ns client taskset -c $LOAD_CORE dnsperf -b 8192 -s $SERVER -p "${PORT[$server]}" "$@" >"$LAB_DIR/load" 2>&1 ||
         die "dnsperf: $(tail -3 "$LAB_DIR/load")"
 }
 
