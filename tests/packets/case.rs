@@ -4,10 +4,10 @@ use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use serde_json::Value;
 
 use crate::bench::{Bench, Group, POOL};
+use crate::one_cpu::OneCpu;
 use crate::port::Port;
 use crate::support::holds_within;
 use crate::wire::{End, Icmp, TCP, UDP, V4, V6};
@@ -409,57 +409,5 @@ impl Case {
         let waiting: Vec<_> =
             self.inside.waiting().chain(self.outside.waiting()).filter(|it| self.is_of_case(it)).collect();
         format!("drops so far: {:?}; not asked for: {waiting:02x?}", self.bench.drops())
-    }
-}
-
-/// The packet that IPv4 fragments make up; they must not overlap or leave a gap.
-#[track_caller]
-pub(crate) fn whole4(fragments: &[V4]) -> V4 {
-    let parts = fragments.iter().map(|it| (usize::from(it.offset()), it.header.more_fragments, &it.payload[..]));
-    let header = fragments[0].header.clone();
-    V4::new(header.source.into(), header.destination.into(), header.protocol.0, &join(parts.collect()))
-}
-
-/// The packet that IPv6 fragments make up; they must not overlap or leave a gap.
-#[track_caller]
-pub(crate) fn whole6(fragments: &[V6]) -> V6 {
-    let parts = fragments.iter().map(|it| {
-        let header = it.fragment().expect("a fragment");
-        (usize::from(header.offset), header.more, it.fragment_data())
-    });
-    let next = fragments[0].fragment().unwrap().next;
-    V6::new(fragments[0].source(), fragments[0].destination(), next, &join(parts.collect()))
-}
-
-#[track_caller]
-fn join(mut parts: Vec<(usize, bool, &[u8])>) -> Vec<u8> {
-    parts.sort_by_key(|(offset, ..)| *offset);
-    let mut whole = Vec::new();
-    let last = parts.len() - 1;
-    for (place, (offset, more, data)) in parts.into_iter().enumerate() {
-        assert_eq!((offset, more), (whole.len(), place != last), "fragment {place}");
-        whole.extend(data);
-    }
-    whole
-}
-
-/// Keeps the calling thread on one CPU, since the kernel keeps frames in order only where they are sent from one.
-struct OneCpu {
-    before: CpuSet,
-}
-
-impl OneCpu {
-    fn new() -> Self {
-        let before = sched_getaffinity(None).expect("a thread knows its CPUs");
-        let mut here = CpuSet::new();
-        here.set(sched_getcpu());
-        sched_setaffinity(None, &here).expect("the CPU that a thread is on is one of its own");
-        Self { before }
-    }
-}
-
-impl Drop for OneCpu {
-    fn drop(&mut self) {
-        let _ = sched_setaffinity(None, &self.before);
     }
 }

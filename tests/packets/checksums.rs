@@ -1,9 +1,10 @@
 //! RFC 7915 §4.5 and §5.5, RFC 6146 §3.4: transport checksums.
 
 use crate::bench::POOL;
-use crate::case::{Case, PORT, SERVICE, SYN, SYN_ACK, whole6};
+use crate::case::{Case, PORT, SERVICE, SYN, SYN_ACK};
 use crate::groups::{OTHERWISE, STANDARD};
 use crate::rows::rows;
+use crate::whole::whole6;
 use crate::wire::{ICMP, Icmp, TCP, UDP, V4, V6, pattern, sum};
 
 /// How far a sum is from that of a right checksum; the two representations of zero are the same.

@@ -2,8 +2,9 @@
 //! other groups have no room for.
 
 use crate::bench::POOL;
-use crate::case::{ACK, HOPS, PORT, SERVICE, SYN, whole4, whole6};
+use crate::case::{ACK, HOPS, PORT, SERVICE, SYN};
 use crate::groups::{PLAIN, STRICT};
+use crate::whole::{whole4, whole6};
 use crate::wire::{Icmp, TCP, V4, V6, pattern};
 
 #[test]

@@ -1,9 +1,10 @@
 //! RFC 7915 §4 and §4.1: IPv4 headers to IPv6 headers.
 
 use crate::bench::POOL;
-use crate::case::{HOPS, SERVICE, whole6};
+use crate::case::{HOPS, SERVICE};
 use crate::groups::{OTHERWISE, STANDARD};
 use crate::rows::rows;
+use crate::whole::whole6;
 use crate::wire::{ICMPV6, Icmp, TCP, UDP, V4, pattern};
 
 #[test]

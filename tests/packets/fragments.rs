@@ -1,9 +1,10 @@
 //! RFC 6146 §3.4, RFC 7915 §4.1 and §5.1.1, RFC 5722: fragments.
 
 use crate::bench::POOL;
-use crate::case::{Case, HOPS, PORT, SERVICE, SYN, SYN_ACK, whole4, whole6};
+use crate::case::{Case, HOPS, PORT, SERVICE, SYN, SYN_ACK};
 use crate::groups::{STANDARD, waiting};
 use crate::rows::rows;
+use crate::whole::{whole4, whole6};
 use crate::wire::{FRAGMENT, Fragment, Icmp, TCP, UDP, V4, V6, pattern};
 
 const CUTS: [usize; 3] = [800, 1600, 2400];

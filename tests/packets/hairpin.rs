@@ -3,9 +3,10 @@
 use std::net::Ipv6Addr;
 
 use crate::bench::POOL;
-use crate::case::{ACK, Case, HOPS, PORT, SYN, SYN_ACK, whole6};
+use crate::case::{ACK, Case, HOPS, PORT, SYN, SYN_ACK};
 use crate::groups::{CONFIGURED, MAPPED, OTHERWISE, STANDARD};
 use crate::rows::rows;
+use crate::whole::whole6;
 use crate::wire::{Icmp, UDP, V6, pattern};
 
 /// The port that the other host serves.

@@ -23,13 +23,16 @@ mod wire;
 mod bench;
 mod case;
 mod groups;
+mod one_cpu;
 mod port;
 mod rows;
+mod whole;
 
 mod addresses;
 mod allocation;
 mod checksums;
 mod devices;
+mod error_sources;
 mod extensions;
 mod four_to_six;
 mod fragments;
