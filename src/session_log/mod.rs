@@ -1,6 +1,6 @@
 //! The session log: who had which pool address and port, and when, for those who have to be able to say.
 //!
-//! The workers' events become [`Record`]s with a time of day, on a thread that does nothing else, and each log of the
+//! The workers' events become `Record`s with a time of day, on a thread that does nothing else, and each log of the
 //! configuration takes those it wants into a queue of its own. Behind the queue a thread encodes and delivers; while its
 //! file or collector cannot be written to, the queue fills, and what it cannot take is lost and counted. Packets never wait.
 
