@@ -101,8 +101,8 @@ server:
     chroot: ""
     database: ""
     rrl-ratelimit: 0
-    receive-buffer-size: 16m
-    send-buffer-size: 16m
+    receive-buffer-size: 16777216
+    send-buffer-size: 16777216
     zonesdir: "$LAB_DIR/zones"
     pidfile: "$LAB_DIR/nsd.pid"
     xfrdfile: "$LAB_DIR/nsd.xfrd"
