@@ -90,6 +90,8 @@ counters! {
     upstream_tls,
     /// Queries sent to upstreams over HTTPS.
     upstream_https,
+    /// Queries sent over UDP once more, because no answer came within four times the usual time.
+    upstream_repeats,
     /// Attempts that ended without any answer in time.
     upstream_timeouts,
     /// Attempts that failed otherwise: unreachable, refused connection, unreadable answer.

@@ -1,6 +1,7 @@
 //! One question to one upstream: UDP, and TCP if the answer does not fit.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,9 @@ pub(super) struct Exchange<'a> {
     pub(super) random_case: bool,
     /// The largest UDP payload that is offered, in bytes.
     pub(super) payload: u16,
-    /// For the datagram, and again for the connection.
+    /// How long a datagram is waited for before it is sent once more.
+    pub(super) patience: Duration,
+    /// For both datagrams, and again for the connection.
     pub(super) timeout: Duration,
     /// For everything.
     pub(super) deadline: Instant,
@@ -68,7 +71,7 @@ impl Exchange<'_> {
 
     async fn run_uncounted(&self, ask: &Ask) -> Result<Reply, Failure> {
         let mut with_edns = true;
-        let mut reply = match self.within_timeout(self.udp(ask, with_edns)).await {
+        let mut reply = match self.udp(ask, with_edns).await {
             // Forged, or from an upstream that does not keep the case: over TCP it cannot be forged.
             Err(Failure::OtherCase) => return self.over_tcp(ask, with_edns).await,
             reply => reply?,
@@ -76,7 +79,7 @@ impl Exchange<'_> {
         // RFC 6891 §7: a server that knows no EDNS says FORMERR and sends no OPT record.
         if matches!(reply.rcode, rcode::FORMAT_ERROR | rcode::NOT_IMPLEMENTED) && !reply.edns {
             with_edns = false;
-            reply = self.within_timeout(self.udp(ask, with_edns)).await?;
+            reply = self.udp(ask, with_edns).await?;
         }
         if reply.truncated {
             reply = self.over_tcp(ask, with_edns).await?;
@@ -93,7 +96,28 @@ impl Exchange<'_> {
         timeout_at(end, attempt).await.unwrap_or(Err(Failure::Timeout))
     }
 
+    /// Asks by datagram, and once more if that or its answer seems to be lost.
     async fn udp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
+        let now = Instant::now();
+        let end = self.deadline.min(now + self.timeout);
+        let mut first = pin!(self.datagram(ask, with_edns));
+        if let Ok(result) = timeout_at(end.min(now + self.patience), first.as_mut()).await {
+            return result;
+        }
+        if Instant::now() >= end {
+            return Err(Failure::Timeout);
+        }
+        self.stats.upstream_repeats.increment();
+        let either = async {
+            tokio::select! {
+                result = first => result,
+                result = self.datagram(ask, with_edns) => result,
+            }
+        };
+        timeout_at(end, either).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    async fn datagram(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
         let line = self.pool.line(Instant::now()).map_err(|error| match error {
             Unavailable::Here(error) => self.local(&error),
             Unavailable::There(error) => self.unreachable(&error),

@@ -63,6 +63,14 @@ impl Health {
         self.state().usual_time.unwrap_or_default()
     }
 
+    /// How long an answer is waited for before its question is sent once more: a name that the upstream has to look up
+    /// first takes several times as long as others.
+    pub(super) fn patience(&self) -> Duration {
+        /// What the others on the way to an answer take, at the least.
+        const LEAST: Duration = Duration::from_millis(250);
+        LEAST.max(4 * self.usual_time())
+    }
+
     /// No answer came to a question asked at `asked`.
     ///
     /// If other answers came since, the name is to blame and not the upstream.
@@ -178,6 +186,14 @@ mod tests {
         health.took(Duration::from_millis(80));
         health.took(Duration::from_millis(160));
         assert_eq!(health.usual_time(), Duration::from_millis(90));
+    }
+
+    #[test]
+    fn a_question_is_sent_again_after_four_times_the_usual_time_and_not_at_once() {
+        let health = Health::default();
+        assert_eq!(health.patience(), Duration::from_millis(250));
+        health.took(Duration::from_millis(100));
+        assert_eq!(health.patience(), Duration::from_millis(400));
     }
 
     #[test]

@@ -142,7 +142,10 @@ impl Forwarder {
         let (timeout, random_case, stats) = (self.timeout, self.random_case, &*self.stats);
         let payload = self.payload;
         let result = match &upstream.way {
-            Way::Plain(pool) => Exchange { pool, random_case, payload, timeout, deadline, stats }.run(ask).await,
+            Way::Plain(pool) => {
+                let patience = upstream.health.patience();
+                Exchange { pool, random_case, payload, patience, timeout, deadline, stats }.run(ask).await
+            }
             Way::Secure(secure) => secure.run(ask, timeout, deadline, stats).await,
         };
         if result.is_ok() {

@@ -1,5 +1,6 @@
 //! Several upstreams, bad upstreams, no upstreams.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dns64::{Error, Server};
@@ -19,6 +20,21 @@ async fn another_upstream_is_asked_when_the_first_is_silent_and_then_first() {
     assert_eq!(ask(server.address, "two.example. AAAA").await.answers.len(), 2);
     assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
     assert!(server.stats.snapshot().upstream_timeouts >= 1);
+}
+
+#[tokio::test]
+async fn a_datagram_that_is_lost_is_sent_once_more_within_its_attempt() {
+    let heard = AtomicU32::new(0);
+    let lossy = Upstream::scripted(ZONE, move |query| {
+        let is_lost = query.name().to_string() == "v4.example." && heard.fetch_add(1, Ordering::Relaxed) == 0;
+        if is_lost { Script::Silence } else { Script::Zone }
+    })
+    .await;
+    // One attempt: without the second datagram there would be no answer.
+    let server = start(Config { attempts: 1, ..patient(&[lossy.address]) }).await;
+    assert_eq!(ask(server.address, "v4.example. A").await.answers.len(), 1);
+    let stats = server.stats.snapshot();
+    assert_eq!((stats.upstream_repeats, stats.upstream_timeouts), (1, 0));
 }
 
 #[tokio::test]
