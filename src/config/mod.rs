@@ -24,6 +24,7 @@ pub(crate) use file::{DEFAULT_SOCKET, LogFormat, LogLevel};
 pub(crate) use overrides::Overrides;
 pub(crate) use place::ConfigError;
 use place::{Place, Problem, Source};
+pub(crate) use rules::Transport;
 pub(crate) use session_log::SessionLogSettings;
 pub(crate) use settings::{DeviceSettings, HostAddress, Settings};
 

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use clap::ValueEnum;
 use nat64_core::Protocol;
 use nat64_core::policy::{Exclusion, StaticMapping};
 use serde::{Deserialize, Serialize};
@@ -39,10 +40,10 @@ pub(crate) struct Static {
     internal_ports: Option<PortRange>,
 }
 
-/// A transport with mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A transport with mappings, in files, on the command line and in queries of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-enum Transport {
+pub(crate) enum Transport {
     Tcp,
     Udp,
     Icmp,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 use nat64_core::{MappingInfo, Protocol, SessionInfo, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use crate::config::Transport;
 
 /// What an entry must be like. What is not given matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
@@ -29,25 +31,6 @@ pub(crate) struct Filter {
     /// Only what was made this many seconds ago, or earlier
     #[arg(long, value_name = "SECONDS")]
     pub(crate) min_age: Option<u64>,
-}
-
-/// A protocol with mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Transport {
-    Tcp,
-    Udp,
-    Icmp,
-}
-
-impl From<Transport> for Protocol {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Tcp => Self::Tcp,
-            Transport::Udp => Self::Udp,
-            Transport::Icmp => Self::Icmp,
-        }
-    }
 }
 
 impl Filter {

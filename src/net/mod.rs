@@ -9,6 +9,8 @@ mod plan;
 mod source;
 mod sysctl;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod undo;
 mod watch;

@@ -71,22 +71,12 @@ fn mtus(links: &[Link], addresses: &[Address], device: u32) -> LinkMtus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::testing::own;
 
     const DEVICE: u32 = 9;
 
     fn link(index: u32, mtu: u32) -> Link {
         Link { index, name: format!("eth{index}"), uses_arp: true, is_up: true, mtu4: mtu, mtu6: mtu }
-    }
-
-    fn own(index: u32, address: &str) -> Address {
-        Address {
-            index,
-            address: address.parse().unwrap(),
-            prefix_len: 64,
-            is_global: true,
-            is_preferred: true,
-            is_stable: true,
-        }
     }
 
     #[test]

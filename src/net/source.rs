@@ -45,19 +45,9 @@ const fn is_unique_local(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::testing::own;
 
     const DEVICE: u32 = 9;
-
-    fn own(index: u32, address: &str) -> Address {
-        Address {
-            index,
-            address: address.parse().unwrap(),
-            prefix_len: 64,
-            is_global: true,
-            is_preferred: true,
-            is_stable: true,
-        }
-    }
 
     #[test]
     fn a_global_address_is_preferred_to_a_local_one() {

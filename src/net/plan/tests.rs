@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::net::testing;
 
 fn range(first: &str, last: &str) -> PoolRange {
     PoolRange { first: first.parse().unwrap(), last: last.parse().unwrap(), first_port: 1, last_port: 65535 }
@@ -116,8 +117,7 @@ fn link(index: u32, name: &str) -> Link {
 }
 
 fn own(index: u32, address: &str, prefix_len: u8) -> Address {
-    let address = address.parse().unwrap();
-    Address { index, address, prefix_len, is_global: true, is_preferred: true, is_stable: true }
+    Address { prefix_len, ..testing::own(index, address) }
 }
 
 #[test]

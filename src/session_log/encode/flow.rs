@@ -4,7 +4,6 @@
 //! pkt-srcaddr pkt-dstaddr`: the addresses of the pool in `srcaddr` and `dstaddr`, and in the last two those of the packets
 //! that the host inside sent and received.
 
-use nat64_core::Protocol;
 use nat64_core::event::{EventKind, Traffic};
 
 use crate::session_log::record::Record;
@@ -16,11 +15,7 @@ const VERSION: u8 = 3;
 pub(super) fn lines(record: &Record, destinations: bool) -> [Option<String>; 2] {
     let EventKind::SessionEnded { outbound, inbound, .. } = record.event.kind else { return [None, None] };
     let event = &record.event;
-    let protocol = match event.protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmp => 1,
-    };
+    let protocol = event.protocol.number_v4();
     let (start, end) = (record.began_at() / 1000, record.at / 1000);
     let remote = event.remote.filter(|_| destinations);
     let remote6 = record.remote6.filter(|_| destinations).map_or_else(|| "-".to_owned(), |address| address.to_string());

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nat64_core::DropReason;
 use nat64_core::event::{Event, EventKind};
-use nat64_core::{DropReason, Protocol};
 
 use super::Frames;
 use crate::session_log::record::Record;
@@ -184,7 +184,7 @@ impl Exporter {
                 Template::Block
             }
             EventKind::Refused(DropReason::PoolExhausted) => {
-                data.push(&[protocol(event.protocol)]);
+                data.push(&[event.protocol.number_v4()]);
                 data.push(&event.internal.0.octets());
                 Template::Exhausted
             }
@@ -240,7 +240,7 @@ impl Data {
     fn binding(&mut self, event: &Event) {
         self.push(&event.internal.0.octets());
         self.push(&event.external.0.octets());
-        self.push(&[protocol(event.protocol)]);
+        self.push(&[event.protocol.number_v4()]);
         self.push(&event.internal.1.to_be_bytes());
         self.push(&event.external.1.to_be_bytes());
     }
@@ -265,14 +265,6 @@ fn quota(reason: DropReason) -> Option<u32> {
     const OF_REASON: [(DropReason, u32); 3] =
         [(DropReason::TableFull, 1), (DropReason::SubscriberLimit, 3), (DropReason::FragmentLimit, 5)];
     OF_REASON.iter().find(|(known, _)| *known == reason).map(|(_, value)| *value)
-}
-
-const fn protocol(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmp => 1,
-    }
 }
 
 fn templates(bytes: &mut Vec<u8>) {

@@ -56,6 +56,17 @@ impl Protocol {
             Self::Icmp => "icmp",
         }
     }
+
+    /// The protocol number in IPv4 headers.
+    #[inline]
+    #[must_use]
+    pub const fn number_v4(self) -> u8 {
+        match self {
+            Self::Tcp => protocol_number::TCP,
+            Self::Udp => protocol_number::UDP,
+            Self::Icmp => protocol_number::ICMP,
+        }
+    }
 }
 
 /// A packet's fields and offsets, all checked against its length. `A` is the address type of its IP version.
