@@ -6,6 +6,7 @@
 mod support;
 
 mod clients;
+mod control;
 mod demonstration;
 mod encrypted;
 mod exchange;
