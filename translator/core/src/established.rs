@@ -8,10 +8,10 @@ use std::net::Ipv6Addr;
 
 use crate::filter;
 use crate::packet::{PacketBuf, Protocol, protocol_number, tcp_flags};
+use crate::pass::Pass;
 use crate::policy::{FlowLabel, MappingBehavior, Policy};
 use crate::rewrite::{self, Endpoints, Plain4, Plain6};
 use crate::session::{External, Incoming, Internal, Outgoing, Tcp, Trigger};
-use crate::translator::Batch;
 use crate::transport::segments;
 use crate::verdict::Direction;
 
@@ -33,16 +33,17 @@ struct Carried {
     trigger: Trigger,
 }
 
-impl Batch<'_> {
+impl Pass<'_> {
     /// Translates a packet of an established session. If it is none, or has anything to it that needs a closer look,
     /// nothing has happened.
     #[inline]
     pub(crate) fn established_six_to_four(&mut self, packet: &mut PacketBuf<'_>) -> Option<()> {
-        let translator = self.translator;
+        let terms = self.terms;
+        let (prefix, vouched) = terms.vouched?;
         let plain = Plain6::of(packet.bytes())?;
         let carried = Carried::of(plain.protocol, plain.transport(packet.bytes()))?;
-        let remote = translator.policy.prefixes.first()?.extract(plain.destination)?;
-        if plain.hop_limit <= 1 || !translator.sessions_vouch || translator.pool.index_of(remote).is_some() {
+        let remote = vouched.extract(plain.destination)?;
+        if plain.hop_limit <= 1 || terms.pool.index_of(remote).is_some() {
             return None;
         }
         let (packets, bytes) = segments(packet);
@@ -52,34 +53,34 @@ impl Batch<'_> {
             source_port: carried.source_port,
             remote,
             remote_port: carried.destination_port,
-            prefix: 0,
+            prefix,
             trigger: carried.trigger,
             packets,
             bytes,
         };
         let External { address, port } =
-            translator.shard_of(plain.source).known_outbound(&self.rules(), &outgoing).ok()?;
+            self.translator.shard_of(plain.source).known_outbound(&self.rules(), &outgoing).ok()?;
         let to = Endpoints {
-            source: translator.pool.address(address),
+            source: terms.pool.address(address),
             source_port: port,
             destination: remote,
             destination_port: carried.destination_port,
         };
         let identification = self.worker.identifications.next();
-        rewrite::plain_six_to_four(packet, &plain, &to, &translator.policy.header, identification);
+        rewrite::plain_six_to_four(packet, &plain, &to, &terms.policy.header, identification);
         self.worker.counters.count_translated(Direction::SixToFour, carried.protocol, packets.into(), bytes.into());
         Some(())
     }
 
-    /// As [`Batch::established_six_to_four`], for the other direction.
+    /// As [`Pass::established_six_to_four`], for the other direction.
     #[inline]
     pub(crate) fn established_four_to_six(&mut self, packet: &mut PacketBuf<'_>) -> Option<()> {
-        let translator = self.translator;
+        let terms = self.terms;
         let plain = Plain4::of(packet.bytes())?;
         let carried = Carried::of(plain.protocol, plain.transport(packet.bytes()))?;
-        let pool = &translator.pool;
-        let fits = plain.dont_fragment || translator.fits_ipv6(packet.len() + 20);
-        if plain.ttl <= 1 || !fits || !translator.sessions_vouch || pool.index_of(plain.source).is_some() {
+        let pool = &terms.pool;
+        let fits = plain.dont_fragment || self.fits_ipv6(packet.len() + 20);
+        if plain.ttl <= 1 || !fits || terms.vouched.is_none() || pool.index_of(plain.source).is_some() {
             return None;
         }
         let (packets, bytes) = segments(packet);
@@ -94,16 +95,16 @@ impl Batch<'_> {
             bytes,
         };
         let (mut shard, mapping) =
-            translator.owner_of(carried.protocol, external, (plain.source, carried.source_port))?;
-        let Internal { address, port, .. } = shard.known_inbound(&self.rules(), mapping, &incoming).ok()?;
+            self.translator.owner_of(pool, carried.protocol, external, (plain.source, carried.source_port))?;
+        let Internal { address, port, prefix } = shard.known_inbound(&self.rules(), mapping, &incoming).ok()?;
         drop(shard);
         let to = Endpoints {
-            source: translator.policy.prefixes.first()?.embed(plain.source),
+            source: terms.prefixes.at(prefix).embed(plain.source),
             source_port: carried.source_port,
             destination: address,
             destination_port: port,
         };
-        rewrite::plain_four_to_six(packet, &plain, &to, &translator.policy.header);
+        rewrite::plain_four_to_six(packet, &plain, &to, &terms.policy.header);
         self.worker.counters.count_translated(Direction::FourToSix, carried.protocol, packets.into(), bytes.into());
         Some(())
     }

@@ -6,19 +6,19 @@ use crate::event::{Event, EventKind};
 use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key};
 use crate::packet::{self, PacketBuf, Parsed4, Protocol, Upper, tcp_flags};
+use crate::pass::{Pass, Passed};
 use crate::policy::UdpZeroChecksum;
 use crate::refuse::Stop;
 use crate::rewrite::{self, Endpoints, ErrorEndpoints, Split};
 use crate::session::{External, Incoming, Internal, Trigger};
-use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
 use crate::verdict::{Direction, DropReason};
 
-impl Batch<'_> {
+impl Pass<'_> {
     /// `hairpinned` is set for a packet that has just come from the IPv6 side.
     #[inline]
     pub(crate) fn four_to_six(&mut self, packet: &mut PacketBuf<'_>, hairpinned: bool) -> Result<Passed, Stop> {
-        let pool = &self.translator.pool;
+        let pool = &self.terms.pool;
         let parsed =
             packet::parse_v4(packet.bytes()).map_err(|error| filter::unparsed_v4(pool, packet.bytes(), error))?;
         let pool = filter::from_ipv4(pool, parsed.source, parsed.destination, hairpinned)?;
@@ -47,12 +47,12 @@ impl Batch<'_> {
         pool: External,
         upper: Upper,
     ) -> Result<Passed, Stop> {
-        let translator = self.translator;
+        let (translator, terms) = (self.translator, self.terms);
         let transport = Transport::of(upper, Direction::FourToSix)?;
         let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
         if let Upper::Udp { checksum: 0, .. } = upper
             && packet.offload.checksum.is_none()
-            && translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
+            && terms.policy.header.udp_zero_checksum == UdpZeroChecksum::Drop
         {
             return Err(self.without_checksum(parsed, pool, &transport).into());
         }
@@ -77,15 +77,15 @@ impl Batch<'_> {
             }
             Err(reason) => return Err(reason.into()),
         };
-        filter::may_represent(&translator.policy, internal.prefix, parsed.source)?;
+        filter::may_represent(terms, internal.prefix, parsed.source)?;
         let to = Endpoints {
-            source: translator.policy.prefixes[usize::from(internal.prefix)].embed(parsed.source),
+            source: terms.prefixes.at(internal.prefix).embed(parsed.source),
             source_port: transport.far,
             destination: internal.address,
             destination_port: internal.port,
         };
         self.clamp_mss(packet, parsed.header_len, transport.trigger);
-        rewrite::four_to_six(packet, parsed, &to, &translator.policy.header, translator.flow_seed)?;
+        rewrite::four_to_six(packet, parsed, &to, &terms.policy.header, translator.flow_seed)?;
         let counters = &self.worker.counters;
         counters.count_translated(Direction::FourToSix, transport.protocol, packets.into(), bytes.into());
         self.fit(packet, parsed)
@@ -94,11 +94,11 @@ impl Batch<'_> {
     /// What IPv4 could have fragmented is made to fit the smallest IPv6 link (RFC 7915 §4.1).
     #[inline]
     fn fit(&mut self, packet: &mut PacketBuf<'_>, parsed: &Parsed4) -> Result<Passed, Stop> {
-        if parsed.dont_fragment || self.translator.fits_ipv6(packet.len()) {
+        if parsed.dont_fragment || self.fits_ipv6(packet.len()) {
             return Ok(Passed::Translated);
         }
         // RFC 7915 §4.1: the low-order 16 bits are the IPv4 identification, the high-order ones zero.
-        let max = self.translator.lowest_ipv6_mtu();
+        let max = self.lowest_ipv6_mtu();
         match rewrite::split_v6(packet, parsed.identification, max, &mut self.worker.spill)? {
             Split::InPlace => Ok(Passed::Translated),
             Split::Spilled => Ok(Passed::Held),
@@ -109,8 +109,9 @@ impl Batch<'_> {
     fn receive(&mut self, incoming: &Incoming) -> Result<Internal, DropReason> {
         let translator = self.translator;
         let remote = (incoming.remote, incoming.remote_port);
-        let (mut shard, mapping) =
-            translator.owner_of(incoming.protocol, incoming.external, remote).ok_or(DropReason::NoMapping)?;
+        let (mut shard, mapping) = translator
+            .owner_of(&self.terms.pool, incoming.protocol, incoming.external, remote)
+            .ok_or(DropReason::NoMapping)?;
         match shard.known_inbound(&self.rules(), mapping, incoming) {
             Ok(internal) => Ok(internal),
             Err(mapping) => shard.open_inbound(&mut self.context(), mapping, incoming),
@@ -119,7 +120,7 @@ impl Batch<'_> {
 
     /// The host that a pool address and port stand for, to somebody in IPv4.
     fn host_behind(&self, protocol: Protocol, external: External, remote: (Ipv4Addr, u16)) -> Option<Internal> {
-        let (shard, mapping) = self.translator.owner_of(protocol, external, remote)?;
+        let (shard, mapping) = self.translator.owner_of(&self.terms.pool, protocol, external, remote)?;
         shard.internal_of(mapping, protocol, external, remote)
     }
 
@@ -150,12 +151,12 @@ impl Batch<'_> {
     /// A SYN that nobody inside has asked for may be half of a simultaneous open (RFC 6146 §3.5.2.2, CLOSED).
     #[cold]
     fn store_syn(&mut self, packet: &mut PacketBuf<'_>, incoming: &Incoming) -> Result<Passed, Stop> {
-        let translator = self.translator;
-        let policy = &translator.policy;
+        let (translator, terms) = (self.translator, self.terms);
+        let policy = &terms.policy;
         if !policy.inbound_tcp {
             return Err(silently(DropReason::AdministrativelyProhibited));
         }
-        let external = (translator.pool.address(incoming.external.address), incoming.external.port);
+        let external = (terms.pool.address(incoming.external.address), incoming.external.port);
         let remote = (incoming.remote, incoming.remote_port);
         // An error that quotes it must quote a checksum that is complete.
         packet::checksum::complete(packet);
@@ -178,19 +179,19 @@ impl Batch<'_> {
         parsed: &Parsed4,
         hairpinned: bool,
     ) -> Result<Passed, Stop> {
-        let translator = self.translator;
+        let (translator, terms) = (self.translator, self.terms);
         let embedded = packet::parse_embedded_v4(packet::original_datagram(packet.bytes(), parsed))?;
         // The packet inside went the other way: what is its source is the mapping's pool address.
-        let address = translator.pool.index_of(embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
+        let address = terms.pool.index_of(embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
         let inside = Transport::inside_error(embedded.upper, Direction::SixToFour)?;
         let external = External { address, port: inside.near };
         let remote = (embedded.destination, inside.far);
         let internal = self.host_behind(inside.protocol, external, remote).ok_or(DropReason::NoMapping)?;
-        let policy = &translator.policy;
-        let prefix = policy.prefixes[usize::from(internal.prefix)];
+        let policy = &terms.policy;
+        let prefix = terms.prefixes.at(internal.prefix);
         // Where the prefix must not stand for a router's address, the error comes from us: path MTU discovery must
         // work even behind a router with a private address.
-        let source = match filter::may_represent(policy, internal.prefix, parsed.source) {
+        let source = match filter::may_represent(terms, internal.prefix, parsed.source) {
             Err(_) if !hairpinned => policy.errors.source6.unwrap_or_else(|| prefix.embed(embedded.destination)),
             _ => prefix.embed(parsed.source),
         };
@@ -228,7 +229,7 @@ impl Batch<'_> {
             identification: parsed.identification,
             protocol: parsed.upper.protocol_number_v4(),
         };
-        let computes = self.translator.policy.header.udp_zero_checksum == UdpZeroChecksum::Compute;
+        let computes = self.terms.policy.header.udp_zero_checksum == UdpZeroChecksum::Compute;
         let without_checksum = matches!(parsed.upper, Upper::Udp { checksum: 0, .. });
         let len = (parsed.total_len as usize).min(packet.len());
         let arrival = Arrival {
@@ -261,7 +262,7 @@ impl Batch<'_> {
     fn release_four_to_six(&mut self, mut held: Held, upper: Upper) {
         let mut packet = held.packet();
         let translated = packet::parse_v4(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
-            let pool = filter::from_ipv4(&self.translator.pool, parsed.source, parsed.destination, true)?;
+            let pool = filter::from_ipv4(&self.terms.pool, parsed.source, parsed.destination, true)?;
             self.send_to_ipv6(&mut packet, &parsed, pool, upper)
         });
         self.spill(&packet, translated);

@@ -3,13 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::{Event, EventKind};
-use crate::filter;
 use crate::fragment::Key;
 use crate::packet::Protocol;
-use crate::translator::Batch;
+use crate::pass::Pass;
 use crate::verdict::DropReason;
 
-impl Batch<'_> {
+impl Pass<'_> {
     #[cold]
     pub(crate) fn tell_of_fragment_limit(&mut self, key: &Key) {
         let (nobody, nowhere) = ((Ipv6Addr::UNSPECIFIED, 0), (Ipv4Addr::UNSPECIFIED, 0));
@@ -21,7 +20,7 @@ impl Batch<'_> {
         };
         let (internal, external, remote) = match (key.source, key.destination) {
             (IpAddr::V6(source), IpAddr::V6(to)) => {
-                let remote = filter::destination(&self.translator.policy.prefixes, to);
+                let remote = self.terms.prefixes.extract(to);
                 ((source, 0), nowhere, remote.map_or(nowhere, |(_, remote)| (remote, 0)))
             }
             (IpAddr::V4(source), IpAddr::V4(to)) => (nobody, (to, 0), (source, 0)),

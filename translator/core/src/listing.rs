@@ -8,8 +8,10 @@ use ipnet::Ipv6Net;
 use crate::event::Traffic;
 use crate::packet::Protocol;
 use crate::session::{Mapping, MappingKind, Session, Subscriber};
+use crate::terms::Terms;
 use crate::time::Timestamp;
 use crate::translator::Translator;
+use crate::worker::Worker;
 
 /// A mapping (BIB entry). Ports are in host order; for ICMP they are identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +104,13 @@ impl Translator {
     /// How much of everything is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        let pool = &self.terms().pool;
         Usage {
             mappings: self.totals.mappings_by_protocol(),
             sessions: self.totals.sessions_by_protocol(),
-            pool_addresses: u32::try_from(self.pool.len()).unwrap_or(u32::MAX),
-            pool_ports: self.pool.ports(),
-            pool_ports_taken: Protocol::ALL.map(|protocol| self.pool.taken(protocol)),
+            pool_addresses: u32::try_from(pool.len()).unwrap_or(u32::MAX),
+            pool_ports: pool.ports(),
+            pool_ports_taken: Protocol::ALL.map(|protocol| pool.taken(protocol)),
         }
     }
 
@@ -115,7 +118,7 @@ impl Translator {
     /// (RFC 7422 §2.1); nothing where ports are not assigned so.
     #[must_use]
     pub fn subscriber_of(&self, address: Ipv4Addr, port: u16) -> Option<Ipv6Net> {
-        self.allocation.deterministic.as_ref()?.subscriber_of(address, port)
+        self.terms().allocation.deterministic.as_ref()?.subscriber_of(address, port)
     }
 
     /// Calls `visit` for the mappings of a shard, a few hundred under one lock, so that workers are not kept waiting.
@@ -124,7 +127,8 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_mappings(&self, shard: usize, visit: &mut dyn FnMut(&MappingInfo)) {
-        let mut describe = |mapping: &Mapping| visit(&self.describe_mapping(mapping));
+        let terms = self.terms();
+        let mut describe = |mapping: &Mapping| visit(&describe_mapping(&terms, mapping));
         let mut page = 0;
         while self.shard(shard).page_of_mappings(page, &mut describe) {
             page += 1;
@@ -136,7 +140,9 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_sessions(&self, shard: usize, now: Timestamp, visit: &mut dyn FnMut(&SessionInfo)) {
-        let mut describe = |mapping: &Mapping, session: &Session| visit(&self.describe_session(mapping, session, now));
+        let terms = self.terms();
+        let mut describe =
+            |mapping: &Mapping, session: &Session| visit(&describe_session(&terms, mapping, session, now));
         let mut page = 0;
         while self.shard(shard).page_of_sessions(page, &mut describe) {
             page += 1;
@@ -148,11 +154,12 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_subscribers(&self, shard: usize, visit: &mut dyn FnMut(&SubscriberInfo)) {
-        let length = self.policy.subscriber_length;
+        let terms = self.terms();
+        let length = terms.policy.subscriber_length;
         let mut describe = |subscriber: &Subscriber| {
             visit(&SubscriberInfo {
                 prefix: Ipv6Net::new_assert(subscriber.prefix.into(), length),
-                address: self.pool.address(subscriber.address),
+                address: terms.pool.address(subscriber.address),
                 mappings: subscriber.mappings,
                 sessions: subscriber.sessions,
             });
@@ -163,36 +170,59 @@ impl Translator {
         }
     }
 
+    /// Ends the sessions of a shard that `wanted` says yes to, of one page of some hundreds under one lock, with
+    /// [`EndReason::Removed`](crate::event::EndReason). Their mappings go with the last of them; a host that sends on opens
+    /// another. The events are in `worker` and are to be drained after each page. Returns how many have ended, and the next
+    /// page if there is one. `wanted` must not call the translator.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn end_sessions(
+        &self,
+        (shard, page): (usize, u32),
+        now: Timestamp,
+        worker: &mut Worker,
+        wanted: &mut dyn FnMut(&SessionInfo) -> bool,
+    ) -> (u32, Option<u32>) {
+        let mut batch = self.batch(now, worker);
+        let mut pass = batch.pass();
+        let terms = pass.terms;
+        let mut wanted = |mapping: &Mapping, session: &Session| wanted(&describe_session(terms, mapping, session, now));
+        let (ended, more) = self.shard(shard).end_wanted(&mut pass.context(), page, &mut wanted);
+        (ended, more.then_some(page + 1))
+    }
+
     /// The pool addresses, ascending, with their use.
-    pub fn pool_addresses(&self) -> impl Iterator<Item = PoolAddressInfo> + '_ {
-        self.pool.usage()
+    #[must_use]
+    pub fn pool_addresses(&self) -> Vec<PoolAddressInfo> {
+        self.terms().pool.usage().collect()
     }
+}
 
-    fn describe_mapping(&self, mapping: &Mapping) -> MappingInfo {
-        MappingInfo {
-            protocol: mapping.protocol,
-            internal: (mapping.internal, mapping.internal_port),
-            external: (self.pool.address(mapping.external.address), mapping.external.port),
-            sessions: mapping.sessions,
-            created: mapping.created.start(),
-            fixed: mapping.kind == MappingKind::Static,
-        }
+fn describe_mapping(terms: &Terms, mapping: &Mapping) -> MappingInfo {
+    MappingInfo {
+        protocol: mapping.protocol,
+        internal: (mapping.internal, mapping.internal_port),
+        external: (terms.pool.address(mapping.external.address), mapping.external.port),
+        sessions: mapping.sessions,
+        created: mapping.created.start(),
+        fixed: mapping.kind == MappingKind::Static,
     }
+}
 
-    fn describe_session(&self, mapping: &Mapping, session: &Session, now: Timestamp) -> SessionInfo {
-        let MappingInfo { protocol, internal, external, .. } = self.describe_mapping(mapping);
-        SessionInfo {
-            protocol,
-            internal,
-            external,
-            remote: (session.remote, session.remote_port),
-            remote6: self.policy.prefixes[usize::from(session.prefix)].embed(session.remote),
-            state: if protocol == Protocol::Tcp { session.state.name() } else { "ACTIVE" },
-            expires_in: session.expires.start().since(now),
-            created: session.created.start(),
-            outbound: session.outbound.total(),
-            inbound: session.inbound.total(),
-        }
+fn describe_session(terms: &Terms, mapping: &Mapping, session: &Session, now: Timestamp) -> SessionInfo {
+    let MappingInfo { protocol, internal, external, .. } = describe_mapping(terms, mapping);
+    SessionInfo {
+        protocol,
+        internal,
+        external,
+        remote: (session.remote, session.remote_port),
+        remote6: terms.prefixes.at(session.prefix).embed(session.remote),
+        state: if protocol == Protocol::Tcp { session.state.name() } else { "ACTIVE" },
+        expires_in: session.expires.start().since(now),
+        created: session.created.start(),
+        outbound: session.outbound.total(),
+        inbound: session.inbound.total(),
     }
 }
 
@@ -212,6 +242,37 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_ended_by_choice_and_can_be_opened_again() {
+        let mut lab = Lab::new(policy());
+        for port in 0..2000 {
+            lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1000 + port, 53, b"")));
+        }
+        lab.pass(&packet6(OTHER, six(SERVER), Payload::Tcp(1000, 80, crate::testing::Flags::Syn)));
+        lab.worker.events.drain().for_each(drop);
+
+        let (mut all, mut most) = (0, 0);
+        for shard in 0..lab.translator.shards() {
+            let mut page = Some(0);
+            while let Some(number) = page {
+                let mut odd = |session: &SessionInfo| session.internal.0 == CLIENT && session.internal.1 % 2 == 1;
+                let (ended, next) = lab.translator.end_sessions((shard, number), lab.now, &mut lab.worker, &mut odd);
+                (all, most, page) = (all + ended, most.max(ended), next);
+            }
+        }
+
+        assert_eq!((all, lab.sessions().len()), (1000, 1001));
+        assert!(most <= 512, "{most} under one lock");
+        let events = lab.worker.events.drain().filter(|event| {
+            matches!(event.kind, crate::event::EventKind::SessionEnded { reason: crate::event::EndReason::Removed, .. })
+        });
+        assert_eq!(events.count(), 1000);
+        lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1001, 53, b"")));
+        lab.pass_time(Duration::from_secs(1000));
+        assert_eq!((lab.sessions(), lab.mappings()), (vec![], 0));
+        assert_eq!(lab.translator.usage().pool_ports_taken, [0; 3]);
+    }
+
+    #[test]
     fn subscribers_and_pool_addresses_are_listed_with_what_they_have() {
         let mut lab = Lab::new(Policy { subscriber_length: 64, ..policy() });
         for (host, port) in [(CLIENT, 1), (CLIENT, 2), (OTHER, 3)] {
@@ -220,7 +281,7 @@ mod tests {
         lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1, 54, b"")));
 
         let found = subscribers(&lab);
-        let pool: Vec<PoolAddressInfo> = lab.translator.pool_addresses().collect();
+        let pool = lab.translator.pool_addresses();
 
         let counts = |one: &SubscriberInfo| (one.prefix.to_string(), one.address, one.mappings, one.sessions);
         assert_eq!(counts(&found[0]), ("2001:db8:1::/64".to_owned(), POOL, 2, 3));

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::filter;
 use crate::fragment::{Admission, Arrival, Held, Key, allow_fragmentation};
 use crate::packet::{self, HEADROOM, PacketBuf, Parsed6, Upper};
+use crate::pass::{Pass, Passed};
 use crate::policy::ErrorPolicy;
 use crate::refuse::Stop;
 use crate::rewrite::{self, Endpoints, ErrorEndpoints};
 use crate::session::{External, Outgoing};
-use crate::translator::{Batch, Passed};
 use crate::transport::{Transport, arrival_upper, segments};
 use crate::verdict::{Direction, DropReason};
 
@@ -23,20 +23,20 @@ struct Target {
     remote: Ipv4Addr,
 }
 
-impl Batch<'_> {
+impl Pass<'_> {
     #[inline]
     pub(crate) fn six_to_four(&mut self, packet: &mut PacketBuf<'_>) -> Result<Passed, Stop> {
-        let policy = &self.translator.policy;
+        let terms = self.terms;
         let parsed =
-            packet::parse_v6(packet.bytes()).map_err(|error| filter::unparsed_v6(policy, packet.bytes(), error))?;
-        let (prefix, remote) = filter::from_ipv6(policy, parsed.source, parsed.destination)?;
+            packet::parse_v6(packet.bytes()).map_err(|error| filter::unparsed_v6(terms, packet.bytes(), error))?;
+        let (prefix, remote) = filter::from_ipv6(terms, parsed.source, parsed.destination)?;
         if parsed.hop_limit <= 1 {
             return Err(DropReason::HopLimitExceeded.into());
         }
         if parsed.total_len > u32::from(parsed.header_len) + MOST_PAYLOAD_V4 {
             return Err(DropReason::TooBig.into());
         }
-        if !policy.hairpinning && self.translator.pool.index_of(remote).is_some() {
+        if !terms.policy.hairpinning && terms.pool.index_of(remote).is_some() {
             return Err(DropReason::AdministrativelyProhibited.into());
         }
         let target = Target { prefix, remote };
@@ -62,9 +62,10 @@ impl Batch<'_> {
     ) -> Result<(), Stop> {
         let transport = Transport::of(upper, Direction::SixToFour)?;
         let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
-        let policy = &self.translator.policy;
-        if !policy.exclusions.is_empty()
-            && let Some(silent) = filter::exclusion(policy, parsed.source, target.remote, &transport)
+        let terms = self.terms;
+        if !terms.policy.exclusions.is_empty()
+            && let Some(silent) =
+                filter::exclusion(&terms.policy, parsed.source, (target.remote, transport.far), transport.protocol)
         {
             return Err(Stop { silent, ..DropReason::AdministrativelyProhibited.into() });
         }
@@ -80,17 +81,16 @@ impl Batch<'_> {
             packets,
             bytes,
         };
-        let translator = self.translator;
         let external = self.send(&outgoing)?;
         let to = Endpoints {
-            source: translator.pool.address(external.address),
+            source: terms.pool.address(external.address),
             source_port: external.port,
             destination: target.remote,
             destination_port: transport.far,
         };
         self.clamp_mss(packet, parsed.header_len, transport.trigger);
         let identification = self.worker.identifications.next();
-        rewrite::six_to_four(packet, parsed, &to, &translator.policy.header, identification)?;
+        rewrite::six_to_four(packet, parsed, &to, &terms.policy.header, identification)?;
         let counters = &self.worker.counters;
         counters.count_translated(Direction::SixToFour, transport.protocol, packets.into(), bytes.into());
         Ok(())
@@ -108,7 +108,7 @@ impl Batch<'_> {
     /// A packet for a pool address is turned round (RFC 6146 §3.8).
     #[inline]
     fn hairpin(&mut self, packet: &mut PacketBuf<'_>, target: Target) -> Result<Passed, Stop> {
-        if self.translator.pool.index_of(target.remote).is_none() {
+        if self.terms.pool.index_of(target.remote).is_none() {
             return Ok(Passed::Translated);
         }
         self.turn_round(packet)
@@ -129,21 +129,20 @@ impl Batch<'_> {
 
     /// An ICMPv6 error about a packet that went from IPv4 to IPv6 (RFC 6146 §3.4, §3.6; RFC 7915 §5.2, §5.3).
     fn error_six_to_four(&mut self, packet: &mut PacketBuf<'_>, parsed: &Parsed6, target: Target) -> Result<(), Stop> {
-        let translator = self.translator;
+        let (translator, terms) = (self.translator, self.terms);
         let embedded = packet::parse_embedded_v6(packet::original_datagram(packet.bytes(), parsed))?;
         // The packet inside went the other way: what is its destination is the host behind the translator.
-        let (_, remote) =
-            filter::destination(&translator.policy.prefixes, embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
+        let (_, remote) = terms.prefixes.extract(embedded.source).ok_or(DropReason::BadEmbeddedPacket)?;
         let inside = Transport::inside_error(embedded.upper, Direction::FourToSix)?;
         let host = embedded.destination;
         let external = translator
             .shard_of(host)
-            .external_of(&translator.policy, inside.protocol, (host, inside.near), (remote, inside.far))
+            .external_of(&terms.policy, inside.protocol, (host, inside.near), (remote, inside.far))
             .ok_or(DropReason::NoMapping)?;
-        let pool_address = translator.pool.address(external.address);
+        let pool_address = terms.pool.address(external.address);
         let identification = self.worker.identifications.next();
         // A router's own IPv6 address has no IPv4 counterpart (RFC 6791 §3.1); the host's own does.
-        let errors = &translator.policy.errors;
+        let errors = &terms.policy.errors;
         let source = if parsed.source == host { None } else { of_router(errors, identification) };
         let source = source.unwrap_or(pool_address);
         let to = ErrorEndpoints {
@@ -156,8 +155,8 @@ impl Batch<'_> {
                 destination_port: external.port,
             },
         };
-        let header = &translator.policy.header;
-        let is_hairpin = translator.pool.index_of(target.remote).is_some();
+        let header = &terms.policy.header;
+        let is_hairpin = terms.pool.index_of(target.remote).is_some();
         let links = translator.link_mtus();
         let links = if is_hairpin { links.of_hairpin() } else { links };
         rewrite::error_six_to_four(packet, parsed, &embedded, &to, header, &links, identification)?;
@@ -230,7 +229,7 @@ impl Batch<'_> {
     fn release_six_to_four(&mut self, mut held: Held, upper: Upper) {
         let mut packet = held.packet();
         let translated = packet::parse_v6(packet.bytes()).map_err(Stop::from).and_then(|parsed| {
-            let (prefix, remote) = filter::from_ipv6(&self.translator.policy, parsed.source, parsed.destination)?;
+            let (prefix, remote) = filter::from_ipv6(self.terms, parsed.source, parsed.destination)?;
             self.piece_six_to_four(&mut packet, &parsed, Target { prefix, remote }, upper)
         });
         self.spill(&packet, translated);

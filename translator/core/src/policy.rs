@@ -61,6 +61,17 @@ pub struct Policy {
     pub errors: ErrorPolicy,
     /// Mappings that always exist.
     pub static_mappings: Vec<StaticMapping>,
+    /// What takes no new sessions.
+    pub draining: Draining,
+}
+
+/// What takes no new sessions, while those that exist go on. Mappings stay as long as they have sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draining {
+    /// The whole translator.
+    pub everything: bool,
+    /// These addresses of the pool.
+    pub addresses: Vec<Ipv4Addr>,
 }
 
 /// A mapping that always exists: what comes to its pool address and port goes to its host (RFC 6146 §3.1).
@@ -391,6 +402,7 @@ impl Policy {
             header: HeaderPolicy::default(),
             errors: ErrorPolicy::default(),
             static_mappings: Vec::new(),
+            draining: Draining::default(),
         }
     }
 }

@@ -69,10 +69,12 @@ pub(crate) fn refusal_for(stop: Stop, direction: Direction, protocol: Option<u8>
         | DropReason::NotOurPrefix
         | DropReason::AdministrativelyProhibited
         | DropReason::Filtered => Some(Refusal::AdministrativelyProhibited),
-        DropReason::PoolExhausted | DropReason::TableFull | DropReason::SubscriberLimit => match direction {
-            Direction::SixToFour => Some(Refusal::AddressUnreachable),
-            Direction::FourToSix => None,
-        },
+        DropReason::PoolExhausted | DropReason::TableFull | DropReason::SubscriberLimit | DropReason::Draining => {
+            match direction {
+                Direction::SixToFour => Some(Refusal::AddressUnreachable),
+                Direction::FourToSix => None,
+            }
+        }
         DropReason::NoMapping => match protocol {
             Some(TCP) | None => None,
             Some(ICMP) => Some(Refusal::AddressUnreachable),

@@ -1,27 +1,28 @@
-//! A packet's way through the translator.
+//! The translator: the state that all workers share, and the batches that they take packets through it in.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arc_swap::{ArcSwap, Guard};
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
+use pref64::Pref64;
 
-use crate::established;
-use crate::fragment::{Admission, Arrival, Fragments};
+use crate::fragment::Fragments;
 use crate::identification::IdentificationSpace;
 use crate::links::{LinkMtus, Links};
-use crate::packet::{PacketBuf, Protocol, tcp_flags};
-use crate::policy::{Policy, PolicyError, StaticMapping};
+use crate::packet::{PacketBuf, Protocol};
+use crate::pass::Pass;
+use crate::policy::{Policy, PolicyError};
 use crate::random::Random;
-use crate::refuse::{self, Stop};
-use crate::rewrite;
 use crate::session::{
-    Allocation, Claim, Context, External, Keys, Lifetimes, Overlap, Pool, Rules, SHARED, Shard, StoredSyns, Tick,
-    Totals, Trigger, subscriber_prefix,
+    Claim, External, Keys, Overlap, Pool, SHARED, Shard, StoredSyns, Tick, Totals, subscriber_prefix,
 };
+use crate::sweep::{self, Sweep};
+use crate::terms::Terms;
 use crate::time::Timestamp;
-use crate::verdict::{Direction, DropReason, Verdict};
+use crate::verdict::Verdict;
 use crate::worker::Worker;
 
 /// How many parts the state has. Two workers meet in one with a chance of one in this many.
@@ -30,13 +31,9 @@ pub(crate) const SHARDS: usize = 16;
 /// The translator. Shared by all workers; every method takes `&self`.
 #[derive(Debug)]
 pub struct Translator {
-    pub(crate) policy: Policy,
-    pub(crate) pool: Pool,
-    pub(crate) allocation: Allocation,
+    terms: ArcSwap<Terms>,
+    pub(crate) sweep: Mutex<Option<Sweep>>,
     pub(crate) totals: Totals,
-    pub(crate) lifetimes: Lifetimes,
-    /// Whether packets of sessions may go the short way.
-    pub(crate) sessions_vouch: bool,
     pub(crate) fragments: Fragments,
     pub(crate) stored_syns: StoredSyns,
     pub(crate) overlap: Overlap,
@@ -62,15 +59,13 @@ impl Translator {
         let mut random = Random::new(seed, 0);
         let keys = Keys::new(&mut random);
         let shard = |number| CachePadded::new(Mutex::new(Shard::new(number, keys.clone(), seed)));
-        let pool = Pool::new(&policy.pool);
+        let subscriber_length = policy.subscriber_length;
+        let terms = Terms::new(policy, None).ok_or(PolicyError::NoPrefix)?;
         let translator = Self {
-            allocation: Allocation::new(&policy, &pool),
-            fragments: Fragments::new(policy.subscriber_length),
-            lifetimes: Lifetimes::new(&policy.timers),
-            sessions_vouch: established::sessions_vouch(&policy),
-            subscriber_mask: subscriber_prefix(policy.subscriber_length, Ipv6Addr::from_bits(u128::MAX)),
-            pool,
-            policy,
+            fragments: Fragments::new(subscriber_length),
+            subscriber_mask: subscriber_prefix(subscriber_length, Ipv6Addr::from_bits(u128::MAX)),
+            terms: ArcSwap::from_pointee(terms),
+            sweep: Mutex::new(None),
             totals: Totals::default(),
             stored_syns: StoredSyns::default(),
             overlap: Overlap::new(&keys),
@@ -88,20 +83,30 @@ impl Translator {
     fn add_static_mappings(&self) {
         let mut worker = Worker::new();
         let mut batch = self.batch(Timestamp::ZERO, &mut worker);
-        for mapping in &self.policy.static_mappings {
-            let StaticMapping { protocol, internal, external } = *mapping;
-            let Some(address) = self.pool.index_of(external.0) else { continue };
-            let external = External { address, port: external.1 };
-            if self.pool.take_exactly(protocol, external) {
-                self.shard_of(internal.0).add_static(&mut batch.context(), protocol, internal, external);
-            }
+        let mut pass = batch.pass();
+        for mapping in &pass.terms.policy.static_mappings {
+            sweep::adopt(&mut pass, mapping);
         }
     }
 
     /// The policy in force.
     #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Policy {
+        self.terms().policy.clone()
+    }
+
+    /// The translation prefix that sessions and events name by this number, if there is or was one.
+    #[must_use]
+    pub fn prefix(&self, number: u8) -> Option<Pref64> {
+        self.terms().prefixes.get(number)
+    }
+
+    pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
+    pub(crate) fn swap_terms(&self, terms: Terms) -> Arc<Terms> {
+        self.terms.swap(Arc::new(terms))
     }
 
     /// The MTUs that translated Packet Too Big and Fragmentation Needed do not exceed (RFC 7915 §4.2, §5.2).
@@ -115,31 +120,17 @@ impl Translator {
         self.links.set(mtus);
     }
 
-    /// Whether an IPv6 packet of `len` bytes is none that has to be fragmented where IPv4 allowed it.
-    #[inline]
-    pub(crate) fn fits_ipv6(&self, len: usize) -> bool {
-        /// What every IPv6 link takes (RFC 8200 §5).
-        const ALWAYS: usize = 1280;
-        len <= ALWAYS || len <= self.lowest_ipv6_mtu().into()
-    }
-
-    /// The smallest MTU behind this translator: as policy says, but no greater than that of the next link.
-    pub(crate) fn lowest_ipv6_mtu(&self) -> u16 {
-        let next = self.link_mtus().ipv6.and_then(|mtu| u16::try_from(mtu).ok());
-        self.policy.mtu.lowest_ipv6.min(next.unwrap_or(u16::MAX))
-    }
-
     /// Starts a batch: one reading of the clock and one policy for all its packets.
     pub fn batch<'t>(&'t self, now: Timestamp, worker: &'t mut Worker) -> Batch<'t> {
         worker.identifications.draw_from(&self.identifications);
-        Batch { translator: self, now, tick: Tick::at(now), worker }
+        Batch { translator: self, terms: self.terms(), now, tick: Tick::at(now), worker }
     }
 
     /// Does what timers are due at `now`: sessions, fragments, stored SYNs and resting ports expire. Packets that this
     /// causes are in `worker.spill` and are to be written. Any worker may call it, a few times a second; it does a
     /// bounded amount of work and returns whether more is due at once.
     pub fn expire(&self, now: Timestamp, worker: &mut Worker) -> bool {
-        crate::expiry::expire(&mut self.batch(now, worker))
+        crate::expiry::expire(&mut self.batch(now, worker).pass())
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -164,11 +155,12 @@ impl Translator {
     #[inline(always)]
     pub(crate) fn owner_of(
         &self,
+        pool: &Pool,
         protocol: Protocol,
         external: External,
         remote: (Ipv4Addr, u16),
     ) -> Option<(MutexGuard<'_, Shard>, u32)> {
-        let mut slot = self.pool.slot(protocol, external);
+        let mut slot = pool.slot(protocol, external);
         if slot & SHARED != 0 {
             slot = self.overlap.owner(&Claim { protocol, external, scope: remote })?;
         }
@@ -180,41 +172,17 @@ impl Translator {
 /// Packets that are translated under one policy and one reading of the clock.
 #[derive(Debug)]
 pub struct Batch<'t> {
-    pub(crate) translator: &'t Translator,
-    pub(crate) now: Timestamp,
-    pub(crate) tick: Tick,
-    pub(crate) worker: &'t mut Worker,
-}
-
-/// What a way through the translator ends with when the packet was not dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passed {
-    /// The buffer holds a packet to write.
-    Translated,
-    /// The buffer holds a packet for a host behind this translator.
-    Hairpinned,
-    /// The packet was kept, or what came of it is in the spill.
-    Held,
-    /// The packet was dropped and the buffer holds the answer.
-    Refused(DropReason),
+    translator: &'t Translator,
+    terms: Guard<Arc<Terms>>,
+    now: Timestamp,
+    tick: Tick,
+    worker: &'t mut Worker,
 }
 
 impl Batch<'_> {
     /// Translates one packet where it stands. See [`Verdict`] for what to do then.
     pub fn translate(&mut self, packet: &mut PacketBuf<'_>) -> Verdict {
-        match packet.bytes().first().map(|byte| byte >> 4) {
-            Some(6) if self.established_six_to_four(packet).is_some() => Verdict::Translated(Direction::SixToFour),
-            Some(4) if self.established_four_to_six(packet).is_some() => Verdict::Translated(Direction::FourToSix),
-            Some(6) => match self.six_to_four(packet) {
-                Ok(passed) => self.passed(passed, Direction::SixToFour),
-                Err(stop) => self.stopped(packet, stop, Direction::SixToFour),
-            },
-            Some(4) => match self.four_to_six(packet, false) {
-                Ok(passed) => self.passed(passed, Direction::FourToSix),
-                Err(stop) => self.stopped(packet, stop, Direction::FourToSix),
-            },
-            _ => self.dropped(DropReason::NotIp),
-        }
+        self.pass().translate(packet)
     }
 
     /// The worker, whose spill is to be drained after each packet.
@@ -222,116 +190,14 @@ impl Batch<'_> {
         self.worker
     }
 
-    /// What a packet's effect on its session depends on.
     #[inline(always)]
-    pub(crate) const fn rules(&self) -> Rules<'_> {
-        Rules { policy: &self.translator.policy, lifetimes: &self.translator.lifetimes, tick: self.tick }
-    }
-
-    /// What the session tables need of this batch.
-    #[inline]
-    pub(crate) fn context(&mut self) -> Context<'_> {
-        Context {
-            policy: &self.translator.policy,
-            pool: &self.translator.pool,
-            allocation: &self.translator.allocation,
-            totals: &self.translator.totals,
-            stored_syns: &self.translator.stored_syns,
-            overlap: &self.translator.overlap,
+    pub(crate) fn pass(&mut self) -> Pass<'_> {
+        Pass {
+            translator: self.translator,
+            terms: &self.terms,
             now: self.now,
             tick: self.tick,
-            events: &mut self.worker.events,
-        }
-    }
-
-    fn passed(&self, passed: Passed, direction: Direction) -> Verdict {
-        match passed {
-            Passed::Translated => Verdict::Translated(direction),
-            Passed::Hairpinned => {
-                self.worker.counters.count_hairpinned();
-                Verdict::Hairpinned
-            }
-            Passed::Held => {
-                self.worker.counters.count_held();
-                Verdict::Held
-            }
-            Passed::Refused(reason) => {
-                self.worker.counters.count_drop(reason);
-                self.worker.counters.count_refused();
-                Verdict::Refused(reason)
-            }
-        }
-    }
-
-    fn dropped(&self, reason: DropReason) -> Verdict {
-        self.worker.counters.count_drop(reason);
-        Verdict::Dropped(reason)
-    }
-
-    #[cold]
-    fn stopped(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> Verdict {
-        let verdict = self.dropped(stop.reason);
-        if !stop.silent && self.answer(packet, stop, direction) {
-            self.worker.counters.count_refused();
-            return Verdict::Refused(stop.reason);
-        }
-        verdict
-    }
-
-    /// Replaces a dropped packet by the answer to its sender. Returns whether there is one.
-    pub(crate) fn answer(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> bool {
-        let policy = &self.translator.policy;
-        let Worker { errors, identifications, counters, .. } = &mut *self.worker;
-        let budget = || {
-            let allowed = errors.take(self.now, policy.errors.rate);
-            if !allowed {
-                counters.count_drop(DropReason::ErrorRateLimit);
-            }
-            allowed
-        };
-        match direction {
-            Direction::SixToFour => refuse::answer_v6(policy, packet, stop, budget),
-            Direction::FourToSix => refuse::answer_v4(policy, packet, stop, identifications.next(), budget),
-        }
-    }
-
-    /// Shows a fragment to the others of its datagram. Those that are dropped with it are counted, it itself is not.
-    pub(crate) fn admit(&mut self, arrival: &Arrival<'_>) -> Result<Admission, DropReason> {
-        let Translator { fragments, policy, .. } = self.translator;
-        fragments.admit(arrival, self.now, policy.timers.fragment, &policy.limits).map_err(|rejection| {
-            self.count_lost(rejection.reason, rejection.lost);
-            if rejection.reason == DropReason::FragmentLimit {
-                self.tell_of_fragment_limit(&arrival.key);
-            }
-            rejection.reason
-        })
-    }
-
-    /// Counts fragments that were held for a packet, if that is dropped.
-    pub(crate) fn count_if_lost(&self, passed: &Result<Passed, Stop>, held: usize) {
-        if let Err(stop) = passed {
-            self.count_lost(stop.reason, held);
-        }
-    }
-
-    pub(crate) fn count_lost(&self, reason: DropReason, packets: usize) {
-        (0..packets).for_each(|_| self.worker.counters.count_drop(reason));
-    }
-
-    pub(crate) fn count_error(&self, packet: &PacketBuf<'_>, direction: Direction) {
-        let bytes = u64::try_from(packet.len()).unwrap_or(u64::MAX);
-        self.worker.counters.count_translated(direction, Protocol::Icmp, 1, bytes);
-    }
-
-    /// Lowers the MSS of a SYN, if policy asks for it.
-    #[inline]
-    pub(crate) fn clamp_mss(&self, packet: &mut PacketBuf<'_>, transport: u16, trigger: Trigger) {
-        /// Bytes of the IPv6 and TCP headers (RFC 6691 §2).
-        const HEADERS: u16 = 60;
-        if let (Some(mtu), Trigger::Tcp(tcp)) = (self.translator.policy.mtu.clamp_mss_to_ipv6_mtu, trigger)
-            && tcp.flags & tcp_flags::SYN != 0
-        {
-            rewrite::clamp_mss(packet, transport.into(), mtu.saturating_sub(HEADERS));
+            worker: &mut *self.worker,
         }
     }
 }

@@ -112,6 +112,8 @@ drop_reasons! {
     PoolExhausted, "pool-exhausted", "Add pool addresses or ports, or shorten timers; see nat64 mappings.";
     /// The table of mappings or of sessions is full.
     TableFull, "table-full", "Raise the limit if memory allows, or find who fills it with nat64 sessions.";
+    /// The translator, or the pool address that the packet would use, is being drained: it takes no new sessions.
+    Draining, "draining", "Wait for sessions to end, or take it back with nat64 undrain; hosts should be sent to another gateway.";
     /// The subscriber has as many mappings or sessions, or new ones per second, as it may.
     SubscriberLimit, "subscriber-limit", "Raise the subscriber's limit, or look at what the host does.";
     /// A stored SYN was not answered from inside in time (RFC 6146 section 3.5.2.2).

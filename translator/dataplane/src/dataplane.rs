@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use nat64_core::{Counters, Event, Timestamp, Translator, Worker as State};
+use nat64_core::{Counters, Event, SessionInfo, Timestamp, Translator, Worker as State};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::clock::Clock;
@@ -74,6 +75,9 @@ pub enum StartError {
 pub struct Dataplane {
     device: DeviceInfo,
     workers: Workers,
+    translator: Arc<Translator>,
+    /// What changes of the state by the daemon need, one at a time.
+    changes: Mutex<State>,
 }
 
 impl Dataplane {
@@ -90,7 +94,8 @@ impl Dataplane {
     pub fn start(device: Device, translator: Arc<Translator>, config: &DataplaneConfig) -> Result<Self, StartError> {
         let (device, queues) = device.into_parts();
         let merging = Merging { tcp: device.offloads.tso, udp: device.offloads.uso };
-        Ok(Self { device, workers: Workers::start(queues, translator, merging, config)? })
+        let workers = Workers::start(queues, Arc::clone(&translator), merging, config)?;
+        Ok(Self { device, workers, translator, changes: Mutex::new(State::new()) })
     }
 
     /// The device.
@@ -121,6 +126,39 @@ impl Dataplane {
     #[must_use]
     pub fn events(&self) -> Vec<Events> {
         self.workers.handles.iter().map(|worker| worker.events.clone()).collect()
+    }
+
+    /// Ends the sessions that `wanted` says yes to, and returns how many these are. Workers go on meanwhile; so that their
+    /// logs keep up, this waits where many have ended, which is why it must not be called where nothing may block.
+    pub fn end_sessions(&self, wanted: &mut dyn FnMut(&SessionInfo) -> bool) -> u64 {
+        let mut state = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = 0;
+        for shard in 0..self.translator.shards() {
+            let mut page = Some(0);
+            while let Some(number) = page {
+                let now = self.clock().now();
+                let (ended, next) = self.translator.end_sessions((shard, number), now, &mut state, wanted);
+                all += u64::from(ended);
+                page = next;
+                self.hand_over(&mut state);
+            }
+        }
+        all
+    }
+
+    /// Hands events over as one of the workers would, when its ring has room; if it never has, they are lost and counted.
+    fn hand_over(&self, state: &mut State) {
+        const PAUSE: Duration = Duration::from_millis(1);
+        const PATIENCE: u32 = 500;
+        let Some(worker) = self.workers.handles.first() else { return };
+        for _ in 0..PATIENCE {
+            if worker.events.has_room() {
+                break;
+            }
+            thread::sleep(PAUSE);
+        }
+        let lost = worker.events.push_all(state.events.drain());
+        worker.io.foreign_lost.fetch_add(lost, Ordering::Relaxed);
     }
 
     /// When each worker last began its loop, by worker. A healthy one does at least every second or so.

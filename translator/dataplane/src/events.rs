@@ -35,6 +35,11 @@ impl Events {
         self.ring.is_empty()
     }
 
+    /// Whether at least half of the ring is free.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ring.len() <= self.ring.capacity() / 2
+    }
+
     /// Adds the events and returns how many did not fit.
     pub(crate) fn push_all(&self, events: impl Iterator<Item = Event>) -> u64 {
         events.map(|event| u64::from(self.ring.push(event).is_err())).sum()

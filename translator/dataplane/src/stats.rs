@@ -82,6 +82,8 @@ pub(crate) struct IoCounters {
     pub(crate) ring_lost: Cell,
     pub(crate) buffer_lost: Cell,
     pub(crate) spill_lost: Cell,
+    /// Events of changes by the daemon that found no room in this worker's ring.
+    pub(crate) foreign_lost: AtomicU64,
     /// Milliseconds of the clock when the worker last began its loop.
     pub(crate) heartbeat: Cell,
 }
@@ -98,7 +100,7 @@ impl IoCounters {
             write_retries: self.write_retries.value(),
             software_offloads: self.software_offloads.value(),
             merged: self.merged.value(),
-            events_lost: self.ring_lost.value() + self.buffer_lost.value(),
+            events_lost: self.ring_lost.value() + self.buffer_lost.value() + self.foreign_lost.load(Ordering::Relaxed),
             spill_lost: self.spill_lost.value(),
         }
     }

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use foldhash::quality::SeedableRandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv6Net;
 
 use super::overlap::Claim;
@@ -14,13 +14,29 @@ use crate::policy::{Policy, PortAssignment, PortBlocks};
 use crate::random::Random;
 
 /// What follows from the policy alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Allocation {
     /// Most specific first.
-    rules: Vec<(Ipv6Net, Vec<AddressIndex>)>,
-    /// Addresses that no rule names, ascending, as those of each rule.
-    rest: Vec<AddressIndex>,
+    rules: Vec<(Ipv6Net, Share)>,
+    /// Addresses that no rule names.
+    rest: Share,
     pub(crate) deterministic: Option<Deterministic>,
+}
+
+/// Addresses, ascending by index.
+#[derive(Clone, Debug)]
+struct Share {
+    all: Vec<AddressIndex>,
+    /// Those that take new sessions.
+    open: Vec<AddressIndex>,
+}
+
+impl Share {
+    fn new(mut all: Vec<AddressIndex>, closed: &[AddressIndex]) -> Self {
+        all.sort_unstable();
+        all.dedup();
+        Self { open: all.iter().copied().filter(|index| !closed.contains(index)).collect(), all }
+    }
 }
 
 impl Allocation {
@@ -33,20 +49,43 @@ impl Allocation {
                 None => rules.push((rule.sources, named.collect())),
             }
         }
-        for (_, addresses) in &mut rules {
-            addresses.sort_unstable();
-            addresses.dedup();
-        }
         rules.sort_by_key(|(sources, _)| std::cmp::Reverse(sources.prefix_len()));
-        let all = 0..AddressIndex::try_from(pool.len()).unwrap_or(AddressIndex::MAX);
-        let rest = all.filter(|index| !rules.iter().any(|(_, addresses)| addresses.contains(index))).collect();
-        Self { rules, rest, deterministic: Deterministic::new(policy).ok() }
+        let named: HashSet<AddressIndex, _> =
+            rules.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
+        let named: &HashSet<AddressIndex, foldhash::fast::FixedState> = &named;
+        let closed: Vec<AddressIndex> =
+            policy.draining.addresses.iter().filter_map(|address| pool.index_of(*address)).collect();
+        Self {
+            rest: Share::new(pool.live().filter(|index| !named.contains(index)).collect(), &closed),
+            rules: rules.into_iter().map(|(sources, all)| (sources, Share::new(all, &closed))).collect(),
+            deterministic: Deterministic::new(policy).ok(),
+        }
     }
 
-    /// The pool addresses that a source may use, ascending.
+    /// The pool addresses that a source may have new mappings on, ascending by index.
     pub(crate) fn addresses(&self, source: Ipv6Addr) -> &[AddressIndex] {
+        &self.share(source).open
+    }
+
+    /// Whether a source has addresses at all, be it that none of them takes new sessions.
+    pub(crate) fn has_addresses(&self, source: Ipv6Addr) -> bool {
+        !self.share(source).all.is_empty()
+    }
+
+    /// Whether a source may have a mapping on this address and port.
+    pub(crate) fn permits(&self, pool: &Pool, source: Ipv6Addr, external: External) -> bool {
+        match &self.deterministic {
+            Some(arithmetic) => arithmetic.share_of(source).is_some_and(|share| {
+                share.address == pool.address(external.address)
+                    && (share.first_port..=share.last_port).contains(&external.port)
+            }),
+            None => self.share(source).all.binary_search(&external.address).is_ok(),
+        }
+    }
+
+    fn share(&self, source: Ipv6Addr) -> &Share {
         let rule = self.rules.iter().find(|(sources, _)| sources.contains(&source));
-        rule.map_or(&self.rest, |(_, addresses)| addresses)
+        rule.map_or(&self.rest, |(_, share)| share)
     }
 }
 

@@ -10,6 +10,15 @@ use super::wheel::Step;
 use crate::event::{EndReason, Event, EventKind};
 use crate::packet::Protocol;
 
+/// How the last session of a mapping ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both ends know, so that nothing more comes for its port.
+    Clean,
+    /// Something may still come.
+    Other,
+}
+
 impl Shard {
     /// Does what timers are due, in steps that are taken from `budget`. Returns whether more is due.
     pub(crate) fn expire(&mut self, context: &mut Context<'_>, budget: &mut u32, probe: &mut dyn FnMut(Probe)) -> bool {
@@ -31,13 +40,19 @@ impl Shard {
         let mapping = &self.mappings[session.mapping];
         if mapping.protocol == Protocol::Tcp && session.state == TcpState::Established {
             session.state = TcpState::Trans;
-            session.expires = context.tick.after(context.policy.timers.tcp_transitory);
+            session.expires = context.tick.after(context.terms.policy.timers.tcp_transitory);
             let internal = Internal { address: mapping.internal, port: mapping.internal_port, prefix: session.prefix };
             probe(Probe { internal, remote: session.remote, remote_port: session.remote_port });
             self.wheel.insert(&mut self.sessions, index);
         } else {
             self.remove_session(context, index, EndReason::Timeout);
         }
+    }
+
+    /// Ends a session before its time.
+    pub(super) fn end_session(&mut self, context: &mut Context<'_>, index: u32, reason: EndReason) {
+        self.wheel.remove(&mut self.sessions, index);
+        self.remove_session(context, index, reason);
     }
 
     /// Removes a session that is in no bucket of the wheel, and its mapping if that was the last one.
@@ -70,7 +85,7 @@ impl Shard {
         context.totals.session_removed(protocol);
         if last {
             let closed = protocol == Protocol::Tcp && session.state == TcpState::V6FinV4FinRcv;
-            self.remove_mapping(context, session.mapping, closed);
+            self.remove_mapping(context, session.mapping, if closed { End::Clean } else { End::Other });
         }
     }
 
@@ -83,19 +98,24 @@ impl Shard {
         shrink(by_remote, |&index| hash_of(&sessions[index]));
     }
 
-    /// Removes a mapping without sessions. Its port rests, unless TCP closed cleanly (RFC 6888 REQ-8).
-    fn remove_mapping(&mut self, context: &mut Context<'_>, index: u32, closed_cleanly: bool) {
-        self.report(context, index, EventKind::MappingRemoved, None);
-        let mapping = self.mappings[index];
-        let hash = self.keys.of_mapping(&mapping);
+    /// Takes a mapping out of the table that packets from its host are looked up in.
+    pub(super) fn detach(&mut self, index: u32) {
+        let hash = self.keys.of_mapping(&self.mappings[index]);
         if let Ok(entry) = self.by_internal.find_entry(hash, |&other| other == index) {
             entry.remove();
         }
+    }
+
+    /// Removes a mapping without sessions. Its port rests, unless TCP closed cleanly (RFC 6888 REQ-8).
+    pub(super) fn remove_mapping(&mut self, context: &mut Context<'_>, index: u32, end: End) {
+        self.report(context, index, EventKind::MappingRemoved, None);
+        let mapping = self.mappings[index];
+        self.detach(index);
         self.mappings[index].kind = MappingKind::Free;
         self.mappings.remove(index);
         let Self { by_internal, mappings, keys, .. } = self;
         shrink(by_internal, |&index| keys.of_mapping(&mappings[index]));
-        self.retire_port(context, &mapping, closed_cleanly);
+        self.retire_port(context, (index, &mapping), end);
         context.totals.mapping_removed(mapping.protocol);
         let subscriber = &mut self.subscribers[mapping.subscriber];
         subscriber.mappings -= 1;
@@ -115,17 +135,25 @@ impl Shard {
     }
 
     /// Lets the port of a removed mapping rest, or gives it back at once where it need not (RFC 6888 REQ-8).
-    fn retire_port(&mut self, context: &mut Context<'_>, mapping: &Mapping, closed_cleanly: bool) {
-        let Mapping { protocol, external, scope, .. } = *mapping;
+    fn retire_port(&mut self, context: &mut Context<'_>, (index, mapping): (u32, &Mapping), end: End) {
+        let Mapping { protocol, external, scope, kind, .. } = *mapping;
         let port = Claim { protocol, external, scope };
         if scope == EVERYWHERE {
-            context.pool.set_slot(protocol, external, 0);
+            // Unless a static mapping has it by now.
+            if context.terms.pool.slot(protocol, external) == self.slot_of(index) {
+                context.terms.pool.set_slot(protocol, external, 0);
+            }
         } else {
             context.overlap.remove(&port);
         }
-        let rest = context.policy.timers.port_quarantine;
-        let crowded = context.totals.resting_ports() >= context.policy.limits.resting_ports;
-        if closed_cleanly || crowded || rest.is_zero() {
+        if kind == MappingKind::Former {
+            // It was no port of a block, so that none has to be told.
+            give_back(context, &port);
+            return;
+        }
+        let rest = context.terms.policy.timers.port_quarantine;
+        let crowded = context.totals.resting_ports() >= context.terms.policy.limits.resting_ports;
+        if end == End::Clean || crowded || rest.is_zero() {
             self.release_port(context, &port);
         } else {
             context.totals.port_rests();
@@ -149,15 +177,22 @@ impl Shard {
 
     fn release_port(&mut self, context: &mut Context<'_>, port: &Claim) {
         if port.scope != EVERYWHERE {
-            context.overlap.release(context.pool, port);
+            context.overlap.release(&context.terms.pool, port);
             return;
         }
-        context.pool.release(port.protocol, port.external);
-        if let Some(size) = block_size(context.policy)
-            && let Some((prefix, block)) = self.blocks.port_released(context.pool, size, port.external)
+        give_back(context, port);
+        if let Some(size) = block_size(&context.terms.policy)
+            && let Some((prefix, block)) = self.blocks.port_released(&context.terms.pool, size, port.external)
         {
             report_block(context, prefix, (block, size), |last_port| EventKind::BlockReleased { last_port });
         }
+    }
+}
+
+/// Gives a port back to the pool, unless it is a static mapping's by now.
+fn give_back(context: &Context<'_>, port: &Claim) {
+    if !context.terms.statics.have_external(port.protocol, port.external) {
+        context.terms.pool.release(port.protocol, port.external);
     }
 }
 
@@ -169,13 +204,13 @@ pub(super) fn report_block(
     kind: impl FnOnce(u16) -> EventKind,
 ) {
     let last_port = block.first_port + (size - 1);
-    let (first_port, last_port) = context.pool.ours_of_block(block.address, (block.first_port, last_port));
+    let (first_port, last_port) = context.terms.pool.ours_of_block(block.address, (block.first_port, last_port));
     context.events.push(Event {
         at: context.now,
         kind: kind(last_port),
         protocol: Protocol::Tcp,
         internal: (subscriber.into(), 0),
-        external: (context.pool.address(block.address), first_port),
+        external: (context.terms.pool.address(block.address), first_port),
         remote: None,
         prefix: 0,
         began: context.now,

@@ -41,6 +41,8 @@ pub(crate) enum MappingKind {
     Overlapping,
     /// The configuration has it; it stays.
     Static,
+    /// The configuration had it; it goes with its last session.
+    Former,
 }
 
 /// A session: the STE of RFC 6146 §3.1. Its protocol and the IPv6 side are in its mapping.

@@ -99,7 +99,7 @@ impl Shard {
     }
 
     #[inline(always)]
-    fn mapping_of(
+    pub(super) fn mapping_of(
         &self,
         protocol: Protocol,
         (address, port): (Ipv6Addr, u16),
@@ -122,7 +122,7 @@ impl Shard {
         let alive = match entry.kind {
             MappingKind::Free => false,
             MappingKind::Overlapping => entry.scope == remote,
-            MappingKind::Dynamic | MappingKind::Static => true,
+            MappingKind::Dynamic | MappingKind::Static | MappingKind::Former => true,
         };
         (alive && entry.external == external && entry.protocol == protocol).then_some(entry)
     }
@@ -152,7 +152,7 @@ impl Shard {
     }
 
     #[cold]
-    fn bring_forward(&mut self, index: u32, deadline: Tick) {
+    pub(super) fn bring_forward(&mut self, index: u32, deadline: Tick) {
         self.wheel.remove(&mut self.sessions, index);
         self.sessions[index].expires = deadline;
         self.wheel.insert(&mut self.sessions, index);

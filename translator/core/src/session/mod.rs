@@ -13,6 +13,7 @@ mod refresh;
 mod shard;
 mod slab;
 mod stored_syn;
+mod sweep;
 pub(crate) mod table;
 mod tcp;
 mod totals;
@@ -21,7 +22,7 @@ mod wheel;
 pub(crate) use allocation::Allocation;
 pub(crate) use entry::{Mapping, MappingKind, Session, Subscriber};
 pub(crate) use overlap::{Claim, Overlap};
-pub(crate) use pool::{External, Pool, SHARED};
+pub(crate) use pool::{AddressIndex, External, Pool, SHARED};
 pub(crate) use refresh::{Lifetimes, Rules};
 pub(crate) use shard::{
     Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::entry::{Mapping, MappingKind, Session, Subscriber, Tally};
 use super::overlap::{Claim, EVERYWHERE, Scope};
 use super::pool::{AddressIndex, External, Wish};
-use super::shard::{Context, INDEX_BITS, Incoming, Outgoing, Shard, Trigger, subscriber_prefix};
+use super::shard::{Context, Incoming, Outgoing, Shard, Trigger, subscriber_prefix};
 use super::tcp::TcpState;
 use super::wheel::Links;
 use crate::event::{Event, EventKind};
@@ -14,9 +14,6 @@ use crate::filter;
 use crate::packet::{Protocol, tcp_flags};
 use crate::policy::{Filtering, MappingBehavior, Policy};
 use crate::verdict::DropReason;
-
-/// The index of the prefix that remote hosts are shown under which nobody inside has sent to.
-const DEFAULT_PREFIX: u8 = 0;
 
 /// Who opens a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +51,7 @@ impl Shard {
         internal: (Ipv6Addr, u16),
         external: External,
     ) {
-        let prefix = subscriber_prefix(context.policy.subscriber_length, internal.0);
+        let prefix = subscriber_prefix(context.terms.policy.subscriber_length, internal.0);
         let subscriber = self.subscriber_of(prefix);
         let plan = Plan { external, subscriber, prefix, scope: EVERYWHERE, kind: MappingKind::Static };
         self.insert_mapping(context, plan, protocol, internal);
@@ -67,7 +64,10 @@ impl Shard {
         packet: &Outgoing,
     ) -> Result<External, DropReason> {
         may_open(packet.trigger)?;
-        let policy = context.policy;
+        let policy = &context.terms.policy;
+        if policy.draining.everything {
+            return Err(self.refuse(context, packet, DropReason::Draining));
+        }
         if context.totals.mappings() >= policy.limits.mappings {
             return Err(self.refuse(context, packet, DropReason::TableFull));
         }
@@ -111,8 +111,10 @@ impl Shard {
             // (RFC 6146 §3.5.2.2, CLOSED); no session comes of it.
             return Ok(());
         }
-        let subscriber = Some(self.mappings[mapping].subscriber);
-        if let Err(reason) = self.room_for_session(context, subscriber, Opener::Inside) {
+        let Mapping { subscriber, external, .. } = self.mappings[mapping];
+        if let Err(reason) = takes_sessions(context, external)
+            .and_then(|()| self.room_for_session(context, Some(subscriber), Opener::Inside))
+        {
             return Err(self.refuse(context, packet, reason));
         }
         self.insert_session_from_inside(context, mapping, packet);
@@ -126,25 +128,28 @@ impl Shard {
         mapping: u32,
         packet: &Incoming,
     ) -> Result<u8, DropReason> {
-        if context.policy.filtering == Filtering::AddressDependent
+        if context.terms.policy.filtering == Filtering::AddressDependent
             && !self.peers.contains_key(&(mapping, packet.remote))
         {
             return Err(DropReason::Filtered);
         }
         if may_open(packet.trigger).is_err() {
-            return Ok(DEFAULT_PREFIX);
+            return Ok(context.terms.prefixes.first());
         }
-        if packet.protocol == Protocol::Tcp && !context.policy.inbound_tcp {
+        if packet.protocol == Protocol::Tcp && !context.terms.policy.inbound_tcp {
             return Err(DropReason::AdministrativelyProhibited);
         }
-        filter::may_represent(context.policy, DEFAULT_PREFIX, packet.remote)?;
+        let prefix = context.terms.prefixes.first();
+        filter::may_represent(context.terms, prefix, packet.remote)?;
         let Mapping { subscriber, external, .. } = self.mappings[mapping];
-        if let Err(reason) = self.room_for_session(context, Some(subscriber), Opener::Outside) {
+        if let Err(reason) = takes_sessions(context, external)
+            .and_then(|()| self.room_for_session(context, Some(subscriber), Opener::Outside))
+        {
             return Err(self.refuse_from_outside(context, mapping, packet, reason));
         }
         if packet.protocol == Protocol::Tcp {
             // It came before there was a mapping that lets it in. Its sender has an answer now, so must not get an error.
-            let external = (context.pool.address(external.address), external.port);
+            let external = (context.terms.pool.address(external.address), external.port);
             context.stored_syns.take(external, (packet.remote, packet.remote_port));
         }
         let session = Session {
@@ -152,8 +157,8 @@ impl Shard {
             remote: packet.remote,
             remote_port: packet.remote_port,
             state: TcpState::V4Init,
-            prefix: DEFAULT_PREFIX,
-            expires: context.tick.after(opening_lifetime(context.policy, packet.protocol)),
+            prefix,
+            expires: context.tick.after(opening_lifetime(&context.terms.policy, packet.protocol)),
             links: Links::NEW,
             created: context.tick,
             outbound: Tally::ZERO,
@@ -162,7 +167,7 @@ impl Shard {
         };
         let session = self.insert_session(context, session);
         self.sessions[session].inbound.add(packet.packets, packet.bytes);
-        Ok(DEFAULT_PREFIX)
+        Ok(prefix)
     }
 
     fn room_for_session(
@@ -171,7 +176,7 @@ impl Shard {
         subscriber: Option<u32>,
         opener: Opener,
     ) -> Result<(), DropReason> {
-        let limits = &context.policy.limits;
+        let limits = &context.terms.policy.limits;
         if context.totals.sessions() >= opener.part_of(limits.sessions) {
             return Err(DropReason::TableFull);
         }
@@ -185,7 +190,7 @@ impl Shard {
 
     /// Whether a subscriber may open one more mapping in this second (RFC 6888 REQ-4 c).
     fn pace(&self, context: &Context<'_>, subscriber: Option<u32>) -> Result<(), DropReason> {
-        match (subscriber, context.policy.limits.new_mappings_per_second) {
+        match (subscriber, context.terms.policy.limits.new_mappings_per_second) {
             (Some(index), Some(limit)) if self.subscribers[index].opened_in(second(context)) >= limit => {
                 Err(DropReason::SubscriberLimit)
             }
@@ -220,9 +225,9 @@ impl Shard {
             kind: EventKind::Refused(reason),
             protocol,
             internal: (internal, internal_port),
-            external: (context.pool.address(external.address), external.port),
+            external: (context.terms.pool.address(external.address), external.port),
             remote: Some((packet.remote, packet.remote_port)),
-            prefix: DEFAULT_PREFIX,
+            prefix: context.terms.prefixes.first(),
             began: context.now,
         });
         reason
@@ -238,6 +243,10 @@ impl Shard {
         let subscriber = plan.subscriber.unwrap_or_else(|| self.insert_subscriber(plan.prefix, plan.external.address));
         let entry = &mut self.subscribers[subscriber];
         entry.mappings += 1;
+        if !context.terms.pool.is_live(entry.address) || context.terms.drain(entry.address) {
+            // The address that it had is not for it any more; from now on it is paired with this one (RFC 4787 REQ-2).
+            entry.address = plan.external.address;
+        }
         // What the configuration asks for is nobody's haste.
         if plan.kind != MappingKind::Static {
             (entry.opened, entry.second) = (entry.opened_in(second(context)) + 1, second(context));
@@ -256,11 +265,11 @@ impl Shard {
         });
         let Self { by_internal, mappings, keys, .. } = self;
         by_internal.insert_unique(keys.of_mapping(&mappings[index]), index, |&index| keys.of_mapping(&mappings[index]));
-        let slot = (self.number << INDEX_BITS | index) + 1;
+        let slot = self.slot_of(index);
         if plan.kind == MappingKind::Overlapping {
             context.overlap.insert(Claim { protocol, external: plan.external, scope: plan.scope }, slot);
         } else {
-            context.pool.set_slot(protocol, plan.external, slot);
+            context.terms.pool.set_slot(protocol, plan.external, slot);
         }
         context.totals.mapping_added(protocol);
         self.report(context, index, EventKind::MappingCreated, None);
@@ -277,14 +286,14 @@ impl Shard {
 
     fn insert_session_from_inside(&mut self, context: &mut Context<'_>, mapping: u32, packet: &Outgoing) {
         let external = self.mappings[mapping].external;
-        let external = (context.pool.address(external.address), external.port);
+        let external = (context.terms.pool.address(external.address), external.port);
         // V4 INIT and a V6 SYN: simultaneous open. The stored SYN is answered by this one and goes (RFC 5382 REQ-4).
         let simultaneous =
             packet.protocol == Protocol::Tcp && context.stored_syns.take(external, (packet.remote, packet.remote_port));
         let (state, lifetime) = if simultaneous {
-            (TcpState::Established, context.policy.timers.tcp_established)
+            (TcpState::Established, context.terms.policy.timers.tcp_established)
         } else {
-            (TcpState::V6Init, opening_lifetime(context.policy, packet.protocol))
+            (TcpState::V6Init, opening_lifetime(&context.terms.policy, packet.protocol))
         };
         let session = Session {
             mapping,
@@ -318,13 +327,18 @@ impl Shard {
         entry.sessions += 1;
         let (protocol, subscriber) = (entry.protocol, entry.subscriber);
         self.subscribers[subscriber].sessions += 1;
-        if context.policy.filtering == Filtering::AddressDependent {
+        if context.terms.policy.filtering == Filtering::AddressDependent {
             *self.peers.entry((mapping, remote)).or_default() += 1;
         }
         context.totals.session_added(protocol);
         self.report(context, mapping, EventKind::SessionCreated, Some(&self.sessions[index]));
         index
     }
+}
+
+/// Whether a pool address is not being drained.
+fn takes_sessions(context: &Context<'_>, external: External) -> Result<(), DropReason> {
+    if context.terms.drain(external.address) { Err(DropReason::Draining) } else { Ok(()) }
 }
 
 /// The second that it is, for the pace of subscribers.

@@ -8,8 +8,10 @@ mod blocks;
 mod choice;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use hashbrown::HashMap;
 use zerocopy::FromZeros;
 
 pub(super) use self::choice::lowest;
@@ -38,8 +40,9 @@ pub(crate) struct External {
     pub(crate) port: u16,
 }
 
-/// Every pool address with the state of its ports.
-#[derive(Debug)]
+/// Every pool address with the state of its ports. An address has the same place for as long as anything of it is left,
+/// and the pools of two policies share the state of those that both have.
+#[derive(Clone, Debug)]
 pub(crate) struct Pool {
     /// Runs of addresses, ascending and disjoint, with the index of their first.
     runs: Vec<Run>,
@@ -48,20 +51,26 @@ pub(crate) struct Pool {
     addresses: Vec<PoolAddress>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     first: u32,
     last: u32,
     index: AddressIndex,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PoolAddress {
     address: Ipv4Addr,
-    /// Ranges of ports that are ours, ascending and disjoint.
+    /// Ranges of ports that are ours, ascending and disjoint; none of an address that was in the pool.
     ports: Vec<(u16, u16)>,
     /// How many ports these are.
     width: u32,
+    state: Arc<AddressState>,
+}
+
+/// What is in use of an address.
+#[derive(Debug)]
+struct AddressState {
     protocols: [PortTable; Protocol::ALL.len()],
     /// Blocks that a subscriber has, by their number.
     blocks: Vec<AtomicU64>,
@@ -69,6 +78,12 @@ struct PoolAddress {
     blocks_taken: AtomicU32,
     /// Mappings of shared ports.
     shared: AtomicU32,
+}
+
+/// Where addresses are while a pool is made.
+struct Places {
+    known: HashMap<u32, AddressIndex, foldhash::fast::FixedState>,
+    free: Vec<AddressIndex>,
 }
 
 /// The ports of one address and protocol. The memory is zero pages of the system until it is used.
@@ -90,6 +105,13 @@ pub(crate) struct Wish {
 impl Pool {
     /// The pool of a checked policy.
     pub(crate) fn new(ranges: &[PoolRange]) -> Self {
+        let nothing = Self { runs: Vec::new(), span: (0, 0), addresses: Vec::new() };
+        Self::after(&nothing, ranges).unwrap_or(nothing)
+    }
+
+    /// The pool of a checked policy, where `before` was in force, and nothing is in use but of addresses that `before` has.
+    /// Nothing if there are too many addresses together with those of which something is in use.
+    pub(crate) fn after(before: &Self, ranges: &[PoolRange]) -> Option<Self> {
         let mut all: Vec<(u32, u16, u16)> = ranges
             .iter()
             .flat_map(|range| {
@@ -97,9 +119,11 @@ impl Pool {
             })
             .collect();
         all.sort_unstable();
-        let mut pool = Self { runs: Vec::new(), span: (0, 0), addresses: Vec::new() };
+        let mut places = before.places();
+        let mut pool = Self { runs: Vec::new(), span: (0, 0), addresses: before.addresses.clone() };
+        pool.addresses.iter_mut().for_each(|entry| entry.ports.clear());
         for (bits, first_port, last_port) in all {
-            pool.add(bits, (first_port, last_port));
+            pool.add(&mut places, bits, (first_port, last_port))?;
         }
         if let (Some(first), Some(last)) = (pool.runs.first(), pool.runs.last()) {
             pool.span = (first.first, last.last - first.first);
@@ -107,30 +131,52 @@ impl Pool {
         for entry in &mut pool.addresses {
             entry.width = entry.ports.iter().map(|&(first, last)| u32::from(last - first) + 1).sum();
         }
-        pool
+        Some(pool)
     }
 
-    fn add(&mut self, bits: u32, ports: (u16, u16)) {
-        match self.addresses.last_mut() {
-            Some(last) if last.address.to_bits() == bits => last.ports.push(ports),
-            _ => {
-                let index = AddressIndex::try_from(self.addresses.len()).unwrap_or(AddressIndex::MAX);
-                match self.runs.last_mut() {
-                    Some(run) if run.last.checked_add(1) == Some(bits) => run.last = bits,
-                    _ => self.runs.push(Run { first: bits, last: bits, index }),
-                }
-                let address = Ipv4Addr::from_bits(bits);
-                self.addresses.push(PoolAddress {
-                    address,
-                    ports: vec![ports],
-                    width: 0,
-                    protocols: Default::default(),
-                    blocks: AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default(),
-                    blocks_taken: AtomicU32::new(0),
-                    shared: AtomicU32::new(0),
-                });
+    /// Where the addresses of this pool are, and which places have nothing that is in use or in force.
+    fn places(&self) -> Places {
+        let mut places = Places { known: HashMap::default(), free: Vec::new() };
+        for (index, entry) in (0..).zip(&self.addresses) {
+            if entry.ports.is_empty() && entry.state.is_unused() {
+                places.free.push(index);
+            } else {
+                places.known.insert(entry.address.to_bits(), index);
             }
         }
+        places
+    }
+
+    /// Adds a range of ports; ascending by address.
+    fn add(&mut self, places: &mut Places, bits: u32, ports: (u16, u16)) -> Option<()> {
+        let index = match places.known.get(&bits) {
+            Some(index) => *index,
+            None => self.place(places, bits)?,
+        };
+        match self.runs.last_mut() {
+            Some(run) if run.last == bits => {}
+            Some(run) if run.last.checked_add(1) == Some(bits) && run.index_of(bits) == Some(index) => run.last = bits,
+            _ => self.runs.push(Run { first: bits, last: bits, index }),
+        }
+        self.addresses[usize::from(index)].ports.push(ports);
+        Some(())
+    }
+
+    /// Gives a new address a place.
+    fn place(&mut self, places: &mut Places, bits: u32) -> Option<AddressIndex> {
+        let address = PoolAddress { address: bits.into(), ports: Vec::new(), width: 0, state: Arc::default() };
+        let index = match places.free.pop() {
+            Some(index) => {
+                self.addresses[usize::from(index)] = address;
+                index
+            }
+            None => {
+                self.addresses.push(address);
+                AddressIndex::try_from(self.addresses.len() - 1).ok()?
+            }
+        };
+        places.known.insert(bits, index);
+        Some(index)
     }
 
     /// Bytes that this many addresses take, in this many ranges.
@@ -138,13 +184,37 @@ impl Pool {
         let tables = Protocol::ALL.len() * (WORDS * size_of::<AtomicU64>() + PORTS * size_of::<AtomicU32>());
         let blocks = MOST_BLOCKS / 64 * size_of::<AtomicU64>();
         // The list of addresses grows while it is made, as the lists of ranges do.
-        let lists = 3 * (size_of::<PoolAddress>() + 4 * size_of::<(u16, u16)>() + size_of::<Run>()) + 8 * ALLOCATION;
+        let lists = 3 * (size_of::<PoolAddress>() + 4 * size_of::<(u16, u16)>() + size_of::<Run>())
+            + size_of::<AddressState>()
+            + 9 * ALLOCATION;
         addresses * (tables + blocks + lists) as u64 + 3 * ranges * addresses * size_of::<(u16, u16)>() as u64
     }
 
     /// How many addresses there are.
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
+        self.live().count()
+    }
+
+    /// The places of all addresses, ascending by address.
+    pub(crate) fn live(&self) -> impl Iterator<Item = AddressIndex> + '_ {
+        self.runs.iter().flat_map(|run| (run.first..=run.last).filter_map(|bits| run.index_of(bits)))
+    }
+
+    /// Whether an address is in the pool still.
+    pub(crate) fn is_live(&self, address: AddressIndex) -> bool {
+        !self.addresses[usize::from(address)].ports.is_empty()
+    }
+
+    /// How many addresses have a place, be they in the pool or not.
+    #[cfg(test)]
+    pub(crate) const fn places_in_all(&self) -> usize {
         self.addresses.len()
+    }
+
+    /// Whether a port is ours.
+    pub(crate) fn has(&self, external: External) -> bool {
+        let ports = &self.addresses[usize::from(external.address)].ports;
+        ports.iter().any(|(first, last)| (*first..=*last).contains(&external.port))
     }
 
     /// The index of an address, if it is in the pool.
@@ -163,9 +233,7 @@ impl Pool {
             runs => runs.partition_point(|run| run.first <= bits),
         };
         let run = self.runs.get(after.checked_sub(1)?)?;
-        let offset = bits - run.first;
-        #[expect(clippy::cast_possible_truncation, reason = "a policy's pool has 16,384 addresses at most")]
-        (bits <= run.last).then(|| run.index + offset as AddressIndex)
+        if bits <= run.last { run.index_of(bits) } else { None }
     }
 
     /// The address at an index.
@@ -230,10 +298,10 @@ impl Pool {
     pub(crate) fn load(&self, address: AddressIndex, has_blocks: bool) -> u32 {
         let entry = &self.addresses[usize::from(address)];
         if has_blocks {
-            return entry.blocks_taken.load(Ordering::Relaxed);
+            return entry.state.blocks_taken.load(Ordering::Relaxed);
         }
-        let taken = entry.protocols.iter().map(|table| table.count.load(Ordering::Relaxed)).sum();
-        entry.shared.load(Ordering::Relaxed).max(taken)
+        let taken = entry.state.protocols.iter().map(|table| table.count.load(Ordering::Relaxed)).sum();
+        entry.state.shared.load(Ordering::Relaxed).max(taken)
     }
 
     /// The bits of 64 ports that are taken.
@@ -247,7 +315,7 @@ impl Pool {
         let slot = &table.slots[usize::from(external.port)];
         let before = slot.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |slot| Some((slot | SHARED) + 1));
         table.count.fetch_add((before == Ok(0)).into(), Ordering::Relaxed);
-        self.addresses[usize::from(external.address)].shared.fetch_add(1, Ordering::Relaxed);
+        self.addresses[usize::from(external.address)].state.shared.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one mapping less that shares a port.
@@ -257,7 +325,7 @@ impl Pool {
         let less = |slot: u32| Some(slot - 1).filter(|slot| *slot != SHARED).or(Some(0));
         let before = slot.fetch_update(Ordering::AcqRel, Ordering::Relaxed, less);
         table.count.fetch_sub((before == Ok(SHARED | 1)).into(), Ordering::Relaxed);
-        self.addresses[usize::from(external.address)].shared.fetch_sub(1, Ordering::Relaxed);
+        self.addresses[usize::from(external.address)].state.shared.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes this very port, unless it is taken.
@@ -279,7 +347,7 @@ impl Pool {
 
     /// Ports taken, of all addresses, by protocol; ports that rest after use count as taken.
     pub(crate) fn taken(&self, protocol: Protocol) -> u64 {
-        let count = |entry: &PoolAddress| u64::from(entry.protocols[protocol as usize].count.load(Ordering::Relaxed));
+        let count = |entry: &PoolAddress| u64::from(entry.taken()[protocol as usize]);
         self.addresses.iter().map(count).sum()
     }
 
@@ -290,16 +358,49 @@ impl Pool {
 
     /// The addresses, ascending, with their use.
     pub(crate) fn usage(&self) -> impl Iterator<Item = PoolAddressInfo> + '_ {
-        self.addresses.iter().map(|entry| PoolAddressInfo {
-            address: entry.address,
-            ports: entry.width,
-            taken: Protocol::ALL.map(|protocol| entry.protocols[protocol as usize].count.load(Ordering::Relaxed)),
+        self.live().map(|index| {
+            let entry = &self.addresses[usize::from(index)];
+            PoolAddressInfo { address: entry.address, ports: entry.width, taken: entry.taken() }
         })
     }
 
     #[inline]
     fn table(&self, protocol: Protocol, address: AddressIndex) -> &PortTable {
-        &self.addresses[usize::from(address)].protocols[protocol as usize]
+        &self.addresses[usize::from(address)].state.protocols[protocol as usize]
+    }
+}
+
+impl Run {
+    /// The place of an address that the run has or that is next to it.
+    #[inline]
+    fn index_of(&self, bits: u32) -> Option<AddressIndex> {
+        #[expect(clippy::cast_possible_truncation, reason = "a policy's pool has 16,384 addresses at most")]
+        self.index.checked_add((bits - self.first) as AddressIndex)
+    }
+}
+
+impl PoolAddress {
+    fn taken(&self) -> [u32; Protocol::ALL.len()] {
+        Protocol::ALL.map(|protocol| self.state.protocols[protocol as usize].count.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for AddressState {
+    fn default() -> Self {
+        Self {
+            protocols: Default::default(),
+            blocks: AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default(),
+            blocks_taken: AtomicU32::new(0),
+            shared: AtomicU32::new(0),
+        }
+    }
+}
+
+impl AddressState {
+    /// Whether no port is taken, shared or at rest, nor a block.
+    fn is_unused(&self) -> bool {
+        let counts = self.protocols.iter().map(|table| &table.count).chain([&self.blocks_taken, &self.shared]);
+        counts.into_iter().all(|count| count.load(Ordering::Relaxed) == 0)
     }
 }
 

@@ -23,17 +23,23 @@ impl Shard {
         (prefix, source): (u128, Ipv6Addr),
         (wish, scope): (Wish, Scope),
     ) -> Result<External, DropReason> {
-        if let Some(arithmetic) = &context.allocation.deterministic {
+        if let Some(arithmetic) = &context.terms.allocation.deterministic {
             let share = arithmetic.share_of(source).ok_or(DropReason::AdministrativelyProhibited)?;
-            let address = context.pool.index_of(share.address).ok_or(DropReason::PoolExhausted)?;
+            let address = context.terms.pool.index_of(share.address).ok_or(DropReason::PoolExhausted)?;
+            if context.terms.drain(address) {
+                return Err(DropReason::Draining);
+            }
             let window = (share.first_port, share.last_port);
-            return context.pool.take(address, window, wish, &mut self.random).ok_or(DropReason::PoolExhausted);
+            return context.terms.pool.take(address, window, wish, &mut self.random).ok_or(DropReason::PoolExhausted);
         }
-        let addresses = context.allocation.addresses(source);
+        let addresses = context.terms.allocation.addresses(source);
+        if addresses.is_empty() && context.terms.allocation.has_addresses(source) {
+            return Err(DropReason::Draining);
+        }
         let paired = subscriber.map(|index| self.subscribers[index].address).or_else(|| self.blocks.address_of(prefix));
         let at = paired.and_then(|address| addresses.binary_search(&address).ok());
         let most = addresses.len().min(MOST_ADDRESSES);
-        let tries = if at.is_some() && context.policy.pooling == Pooling::Paired { 1 } else { most };
+        let tries = if at.is_some() && context.terms.policy.pooling == Pooling::Paired { 1 } else { most };
         let first = at.unwrap_or_else(|| self.least_loaded(context, prefix, addresses));
         (0..tries)
             .find_map(|offset| {
@@ -45,7 +51,7 @@ impl Shard {
     /// Where in a list of addresses a new subscriber starts to look: at the one least in use, of a few that its prefix
     /// names. With a single one, subscribers would pile up on some addresses, and be refused there, while others are
     /// half empty; the best of several is nearly as even as the best of all.
-    fn least_loaded(&self, context: &Context<'_>, prefix: u128, addresses: &[AddressIndex]) -> usize {
+    pub(super) fn least_loaded(&self, context: &Context<'_>, prefix: u128, addresses: &[AddressIndex]) -> usize {
         const CHOICES: u32 = 32;
         let len = u64::try_from(addresses.len().max(1)).unwrap_or(1);
         let hash = self.keys.subscriber(prefix).rotate_left(32);
@@ -57,8 +63,9 @@ impl Shard {
             };
             usize::try_from(number % len).unwrap_or(0)
         };
-        let has_blocks = matches!(context.policy.port_assignment, PortAssignment::Blocks(_));
-        let load = |place: &usize| addresses.get(*place).map_or(0, |address| context.pool.load(*address, has_blocks));
+        let has_blocks = matches!(context.terms.policy.port_assignment, PortAssignment::Blocks(_));
+        let load =
+            |place: &usize| addresses.get(*place).map_or(0, |address| context.terms.pool.load(*address, has_blocks));
         (0..CHOICES).map(place).min_by_key(load).unwrap_or(0)
     }
 
@@ -69,14 +76,14 @@ impl Shard {
         prefix: u128,
         (wish, scope): (Wish, Scope),
     ) -> Option<External> {
-        if context.policy.mapping == MappingBehavior::AddressAndPortDependent {
-            return context.overlap.take(context.pool, address, (wish, scope), &mut self.random);
+        if context.terms.policy.mapping == MappingBehavior::AddressAndPortDependent {
+            return context.overlap.take(&context.terms.pool, address, (wish, scope), &mut self.random);
         }
-        let PortAssignment::Blocks(blocks) = context.policy.port_assignment else {
-            return context.pool.take(address, ALL_PORTS, wish, &mut self.random);
+        let PortAssignment::Blocks(blocks) = context.terms.policy.port_assignment else {
+            return context.terms.pool.take(address, ALL_PORTS, wish, &mut self.random);
         };
         let FromBlock { external, new_block } =
-            self.blocks.take(context.pool, blocks, (prefix, address), wish, &mut self.random)?;
+            self.blocks.take(&context.terms.pool, blocks, (prefix, address), wish, &mut self.random)?;
         if let Some(block) = new_block {
             report_block(context, prefix, (block, blocks.size), |last_port| EventKind::BlockAllocated { last_port });
         }

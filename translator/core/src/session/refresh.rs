@@ -2,7 +2,7 @@
 
 use super::entry::Session;
 use super::shard::{Tcp, Trigger};
-use super::tcp::{Lifetime, Segment, step};
+use super::tcp::{Lifetime, Segment, TcpState, step};
 use super::wheel::Tick;
 use crate::packet::{Protocol, tcp_flags};
 use crate::policy::{Policy, Timers};
@@ -28,6 +28,19 @@ impl Lifetimes {
             tcp_transitory: Tick::units(timers.tcp_transitory),
             udp: Tick::units(timers.udp),
             icmp: Tick::units(timers.icmp),
+        }
+    }
+
+    /// How long a session in this state lives without packets, at the most.
+    pub(super) const fn of(&self, protocol: Protocol, state: TcpState) -> u32 {
+        match (protocol, state) {
+            (Protocol::Udp, _) => self.udp,
+            (Protocol::Icmp, _) => self.icmp,
+            (Protocol::Tcp, TcpState::V4Init | TcpState::V6Init) => self.tcp_opening,
+            // What one side has closed keeps the lifetime that it had.
+            (Protocol::Tcp, TcpState::Established | TcpState::V4FinRcv | TcpState::V6FinRcv) => self.tcp_established,
+            (Protocol::Tcp, TcpState::V6FinV4FinRcv) => self.tcp_closing,
+            (Protocol::Tcp, TcpState::Trans) => self.tcp_transitory,
         }
     }
 }

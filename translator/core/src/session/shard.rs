@@ -10,18 +10,18 @@ use foldhash::SharedSeed;
 use foldhash::quality::{FoldHasher, SeedableRandomState};
 use hashbrown::{HashMap, HashTable};
 
-use super::allocation::{Allocation, Blocks, Resting};
+use super::allocation::{Blocks, Resting};
 use super::entry::{Mapping, MappingKind, Session, Subscriber};
 use super::overlap::{Overlap, Scope};
-use super::pool::{External, Pool};
+use super::pool::External;
 use super::slab::Slab;
 use super::stored_syn::StoredSyns;
 use super::totals::Totals;
 use super::wheel::{Tick, Wheel};
 use crate::event::{Event, EventBuffer, EventKind};
 use crate::packet::Protocol;
-use crate::policy::Policy;
 use crate::random::Random;
+use crate::terms::Terms;
 use crate::time::Timestamp;
 use crate::verdict::DropReason;
 
@@ -88,9 +88,7 @@ pub(crate) struct Probe {
 
 /// What the tables need from outside.
 pub(crate) struct Context<'c> {
-    pub(crate) policy: &'c Policy,
-    pub(crate) pool: &'c Pool,
-    pub(crate) allocation: &'c Allocation,
+    pub(crate) terms: &'c Terms,
     pub(crate) totals: &'c Totals,
     pub(crate) stored_syns: &'c StoredSyns,
     pub(crate) overlap: &'c Overlap,
@@ -174,7 +172,7 @@ pub(crate) struct Shard {
 }
 
 /// Bits of a slot that hold a mapping's index; the shard's number is above them.
-pub(super) const INDEX_BITS: u32 = 26;
+const INDEX_BITS: u32 = 26;
 
 /// The shard and the mapping that a port's slot names.
 #[inline]
@@ -261,6 +259,11 @@ impl Shard {
         page_range(page + 1, end).start < end
     }
 
+    /// What the slot of a mapping's port says.
+    pub(super) const fn slot_of(&self, index: u32) -> u32 {
+        (self.number << INDEX_BITS | index) + 1
+    }
+
     pub(super) fn subscriber_of(&self, prefix: u128) -> Option<u32> {
         let hash = self.keys.subscriber(prefix);
         self.by_prefix.find(hash, |&index| self.subscribers[index].prefix == prefix).copied()
@@ -273,7 +276,7 @@ impl Shard {
             kind,
             protocol: mapping.protocol,
             internal: (mapping.internal, mapping.internal_port),
-            external: (context.pool.address(mapping.external.address), mapping.external.port),
+            external: (context.terms.pool.address(mapping.external.address), mapping.external.port),
             remote: session.map(|session| (session.remote, session.remote_port)),
             prefix: session.map_or(0, |session| session.prefix),
             began: session.map_or(mapping.created, |session| session.created).start(),
@@ -284,7 +287,7 @@ impl Shard {
 /// Entries that are listed under one lock.
 const PAGE: u32 = 512;
 
-const fn page_range(page: u32, end: u32) -> std::ops::Range<u32> {
+pub(super) const fn page_range(page: u32, end: u32) -> std::ops::Range<u32> {
     let first = page.saturating_mul(PAGE);
     let last = first.saturating_add(PAGE);
     first..if last < end { last } else { end }

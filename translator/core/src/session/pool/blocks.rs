@@ -13,7 +13,7 @@ impl Pool {
     /// first port.
     pub(crate) fn take_block(&self, address: AddressIndex, size: u16, wish: Wish, random: &mut Random) -> Option<u16> {
         let entry = &self.addresses[usize::from(address)];
-        if entry.blocks_taken.load(Ordering::Relaxed) >= entry.block_count(size) {
+        if entry.state.blocks_taken.load(Ordering::Relaxed) >= entry.block_count(size) {
             return None;
         }
         let count = u32::try_from(PORTS).unwrap_or(0) / u32::from(size);
@@ -33,8 +33,8 @@ impl Pool {
     pub(crate) fn release_block(&self, address: AddressIndex, first_port: u16, size: u16) {
         let number = first_port / size;
         let entry = &self.addresses[usize::from(address)];
-        entry.blocks[usize::from(number / 64)].fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
-        entry.blocks_taken.fetch_sub(1, Ordering::Relaxed);
+        entry.state.blocks[usize::from(number / 64)].fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
+        entry.state.blocks_taken.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The first and the last port of a block that are ours.
@@ -50,7 +50,7 @@ impl PoolAddress {
     fn offers(&self, block: (u16, u16), (whole, class): (bool, Class), protocol: Protocol) -> bool {
         let ours = || self.ports.iter().filter_map(|range| class.within(overlap(*range, block)?));
         let width = |(first, last): (u16, u16)| u32::from(last - first) + 1;
-        let taken = &self.protocols[protocol as usize].taken;
+        let taken = &self.state.protocols[protocol as usize].taken;
         (!whole || ours().map(width).sum::<u32>() == width(block))
             && ours().flat_map(words).any(|(word, bits)| !taken[usize::from(word)].load(Ordering::Relaxed) & bits != 0)
     }
@@ -67,13 +67,13 @@ impl PoolAddress {
     }
 
     fn is_free(&self, number: u16) -> bool {
-        self.blocks[usize::from(number / 64)].load(Ordering::Relaxed) >> (number % 64) & 1 == 0
+        self.state.blocks[usize::from(number / 64)].load(Ordering::Relaxed) >> (number % 64) & 1 == 0
     }
 
     fn take_block(&self, number: u16) -> bool {
         let bit = 1 << (number % 64);
-        let taken = self.blocks[usize::from(number / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
-        self.blocks_taken.fetch_add(taken.into(), Ordering::Relaxed);
+        let taken = self.state.blocks[usize::from(number / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
+        self.state.blocks_taken.fetch_add(taken.into(), Ordering::Relaxed);
         taken
     }
 }

@@ -201,9 +201,15 @@ fn the_translator_does_what_the_model_does() {
         Ok(())
     });
     result.unwrap();
-    // What random packets do not come to is for other tests: the bounds of fragments, stored SYNs and errors, and
-    // packets that are too long for IPv4.
-    let rare = [DropReason::TooBig, DropReason::StoredSynLimit, DropReason::FragmentLimit, DropReason::ErrorRateLimit];
+    // What random packets do not come to is for other tests: the bounds of fragments, stored SYNs and errors, packets
+    // that are too long for IPv4, and a policy that drains.
+    let rare = [
+        DropReason::TooBig,
+        DropReason::StoredSynLimit,
+        DropReason::FragmentLimit,
+        DropReason::ErrorRateLimit,
+        DropReason::Draining,
+    ];
     let done = done.into_inner();
     let missing: Vec<_> = DropReason::ALL
         .iter()
