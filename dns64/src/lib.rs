@@ -51,6 +51,6 @@ pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};
 pub use loops::find_upstream_loop;
 pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
-pub use server::{CacheHandle, CertificateHandle, Explainer, PolicyHandle, Server};
+pub use server::{CacheHandle, CertificateHandle, Explainer, PolicyHandle, Server, UpstreamsHandle};
 pub use stats::{Stats, StatsSnapshot};
 pub use upstream::address::{BadUpstream, Transport, Upstream};

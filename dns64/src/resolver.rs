@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -34,20 +35,41 @@ struct Inner {
     failures: Failures,
     flights: Flights,
     crew: Crew<(Flight, Ask, Landed)>,
-    general: Arc<Forwarder>,
-    routes: Suffixes<Arc<Forwarder>>,
+    upstreams: ArcSwap<Upstreams>,
     validator: Option<Validator>,
     deadline: Duration,
     stats: Arc<Stats>,
 }
 
-impl Resolver {
-    pub(crate) fn new(config: &Config, stats: &Arc<Stats>) -> Self {
+/// Who is asked.
+#[derive(Debug)]
+struct Upstreams {
+    general: Arc<Forwarder>,
+    routes: Suffixes<Arc<Forwarder>>,
+}
+
+impl Upstreams {
+    fn new(config: &Config, stats: &Arc<Stats>) -> Self {
         let is_encrypted = config.all_upstreams().any(Upstream::is_encrypted);
         let trust = is_encrypted.then(|| Trust::load_checked(config.upstream_ca.as_deref()));
         let forwarder =
             |upstreams: &[Upstream]| Arc::new(Forwarder::new(config, upstreams, trust.as_ref(), Arc::clone(stats)));
         let route = |route: &config::Route| Some((config::name(&route.domain)?, forwarder(&route.upstreams)));
+        Self { general: forwarder(&config.upstreams), routes: config.routes.iter().filter_map(route).collect() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Forwarder>> {
+        std::iter::once(&self.general).chain(self.routes.values())
+    }
+
+    /// Who is asked about a name.
+    fn of(&self, question: &Question) -> &Arc<Forwarder> {
+        self.routes.find(question.name_bytes()).map_or(&self.general, |(_, forwarder)| forwarder)
+    }
+}
+
+impl Resolver {
+    pub(crate) fn new(config: &Config, stats: &Arc<Stats>) -> Self {
         Self(Arc::new(Inner {
             cache: Cache::new(config, Arc::clone(stats)),
             failures: Failures::new(config.failure_ttl),
@@ -55,8 +77,7 @@ impl Resolver {
             // takes it and some more, of which most are the same for many.
             flights: Flights::new(config.max_in_flight.saturating_mul(if config.dnssec { 8 } else { 2 })),
             crew: Crew::default(),
-            general: forwarder(&config.upstreams),
-            routes: config.routes.iter().filter_map(route).collect(),
+            upstreams: ArcSwap::from_pointee(Upstreams::new(config, stats)),
             validator: config.dnssec.then(|| Validator::new(config, Arc::clone(stats))),
             deadline: config.deadline,
             stats: Arc::clone(stats),
@@ -68,22 +89,30 @@ impl Resolver {
         self.0.validator.as_ref().is_some_and(|validator| validator.judges(ask))
     }
 
+    /// Asks the upstreams of `config`, in its way, from the next question on. What is known stays, failures excepted.
+    pub(crate) fn replace_upstreams(&self, config: &Config) {
+        self.0.upstreams.store(Arc::new(Upstreams::new(config, &self.0.stats)));
+        self.0.failures.retain(|_| false);
+        self.probe_upstreams();
+    }
+
     /// Looks whether upstreams lead back to us.
     pub(crate) fn probe_upstreams(&self) {
-        self.0.forwarders().for_each(Forwarder::probe_all);
+        self.0.upstreams.load().all().for_each(Forwarder::probe_all);
     }
 
     /// Whom a question goes to, for people.
     pub(crate) fn asked(&self, question: &Question) -> String {
-        match self.0.routes.find(question.name_bytes()) {
+        let upstreams = self.0.upstreams.load();
+        match upstreams.routes.find(question.name_bytes()) {
             Some((_, forwarder)) => format!("{}, by a route of its domain", forwarder.names()),
-            None => self.0.general.names(),
+            None => upstreams.general.names(),
         }
     }
 
     /// Whether who is asked about this name usually answers within a millisecond, as far as is known.
     pub(crate) fn is_near(&self, question: &Question) -> bool {
-        self.0.routes.find(question.name_bytes()).map_or(&self.0.general, |(_, forwarder)| forwarder).is_near()
+        self.0.upstreams.load().of(question).is_near()
     }
 
     /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.
@@ -95,7 +124,7 @@ impl Resolver {
 
     /// Whether this question is one of our own probes, which then came back to us through an upstream.
     pub(crate) fn is_own_probe(&self, question: &Question) -> bool {
-        self.0.forwarders().any(|forwarder| forwarder.is_own_probe(question))
+        self.0.upstreams.load().all().any(|forwarder| forwarder.is_own_probe(question))
     }
 }
 
@@ -145,13 +174,9 @@ impl Fetch for Resolver {
 }
 
 impl Inner {
-    fn forwarders(&self) -> impl Iterator<Item = &Arc<Forwarder>> {
-        std::iter::once(&self.general).chain(self.routes.values())
-    }
-
     /// Who is asked about a name.
-    fn forwarder(&self, ask: &Ask) -> &Arc<Forwarder> {
-        self.routes.find(ask.question.name_bytes()).map_or(&self.general, |(_, forwarder)| forwarder)
+    fn forwarder(&self, ask: &Ask) -> Arc<Forwarder> {
+        Arc::clone(self.upstreams.load().of(&ask.question))
     }
 
     /// How long an expired answer is held back for a fresh one: not at all if nobody is there to give it.

@@ -156,6 +156,13 @@ impl Server {
         self.policy.clone()
     }
 
+    /// A handle to ask other upstreams, while the server runs.
+    #[must_use]
+    pub fn upstreams(&self) -> UpstreamsHandle {
+        let listen = self.local_addrs().into_iter().chain(self.tls_addrs()).chain(self.https_addrs()).collect();
+        UpstreamsHandle { service: Arc::clone(&self.service), listen }
+    }
+
     /// A handle to ask why a client is told what it is told, while the server runs.
     #[must_use]
     pub fn explainer(&self) -> Explainer {
@@ -266,6 +273,37 @@ impl PolicyHandle {
     /// The policy for a moment.
     pub(crate) fn peek(&self) -> Guard<Arc<Current>> {
         self.0.load()
+    }
+}
+
+/// Gives a running server other upstreams.
+#[derive(Clone, Debug)]
+pub struct UpstreamsHandle {
+    service: Arc<Service>,
+    listen: Vec<SocketAddr>,
+}
+
+impl UpstreamsHandle {
+    /// Asks the upstreams of `config` from the next question on, by its routes, order, timeout, attempts, random case and
+    /// authorities; the rest of it is not looked at. Questions under way end as they began, and what is cached stays.
+    ///
+    /// To be called on a tokio runtime. Reads the file of authorities, if there is one, so it blocks for a moment.
+    ///
+    /// # Errors
+    /// A value that is not allowed, or an upstream that is this server itself; nothing has changed then.
+    pub fn replace(&self, config: &Config) -> Result<(), Error> {
+        self.check(config)?;
+        self.service.replace_upstreams(config);
+        Ok(())
+    }
+
+    /// Whether [`UpstreamsHandle::replace`] would take this configuration.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
+        config.validate_values()?;
+        find_loop(config, &self.listen).map_or(Ok(()), Err)
     }
 }
 

@@ -77,6 +77,11 @@ impl Service {
         }
     }
 
+    /// Asks other upstreams from now on.
+    pub(crate) fn replace_upstreams(&self, config: &Config) {
+        self.resolver.replace_upstreams(config);
+    }
+
     /// Looks whether upstreams lead back to us.
     pub(crate) fn probe_upstreams(&self) {
         self.resolver.probe_upstreams();
