@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::Asked;
-use crate::config::{DEFAULT_SOCKET, Overrides};
+use crate::config::{DEFAULT_SOCKET, Overrides, Transport};
 use crate::control::filter::Filter;
 
 /// Stateful NAT64 and DNS64: lets hosts that have only IPv6 reach the IPv4 Internet, by name.
@@ -42,6 +42,24 @@ Tell whose a pool port is, and which ports a host has, by the configuration alon
 With deterministic ports (RFC 7422) a configuration says for all the time that it was in force which subscriber had a port, \
 without any log. Static mappings are told, too. The running daemon is not asked, and no privilege is needed.";
 
+const RELOAD: &str = "\
+Read the configuration again and apply what differs; no session that it allows is lost.
+
+The daemon reads the file that it was started with, under the same options. If anything is wrong with it, nothing changes and \
+the mistake is shown as FILE:LINE:COLUMN: MESSAGE. Otherwise what differs is printed key by key. What cannot change while the \
+daemon runs is named, and stays as it is until the next start. SIGHUP does the same; the log tells what came of it.";
+
+const TAKE_NONE: &str = "\
+Take no new sessions, on a pool address or at all; those that exist go on.
+
+Without an address the whole gateway is drained: DNS64 hands out no more addresses under its prefixes, and /readyz says no. It \
+lasts until `nat64 undrain`, or the end of the daemon.";
+
+const CLOSE: &str = "\
+End the sessions that all the given options match.
+
+Neither end is told: a host that sends on opens another session if it may. Logs of sessions have the reason `removed`.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -68,6 +86,20 @@ pub(crate) enum Command {
     Whose(WhoseArgs),
     /// Say whose a pool address and port was at a time, from a JSON log of sessions
     WhoHad(WhoHadArgs),
+    /// Read the configuration again and apply what differs; no session that it allows is lost
+    #[command(long_about = RELOAD)]
+    Reload(ReloadArgs),
+    /// List, add and remove static mappings of the running daemon
+    #[command(subcommand)]
+    Static(StaticCommand),
+    /// End sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Take no new sessions, on a pool address or at all; those that exist go on
+    #[command(long_about = TAKE_NONE)]
+    Drain(TakesNoneArgs),
+    /// Take new sessions again
+    Undrain(TakesNoneArgs),
     /// Ask and change the DNS64 server of the running daemon
     #[command(subcommand)]
     Dns(DnsCommand),
@@ -212,6 +244,81 @@ pub(crate) struct DrainArgs {
     /// The prefix [default: all prefixes of the daemon]
     #[arg(value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 reload`
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 static`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StaticCommand {
+    /// List the static mappings, those of the configuration included
+    List(QueryArgs),
+    /// Add a static mapping until the daemon ends; what has its port or host until now loses it
+    Add(StaticArgs),
+    /// Remove a static mapping that was added by command; its sessions go on
+    Del(StaticArgs),
+}
+
+/// `nat64 static add` and `del`
+#[derive(Debug, Args)]
+pub(crate) struct StaticArgs {
+    /// The protocol
+    #[arg(value_name = "PROTOCOL")]
+    pub(crate) protocol: Transport,
+    /// Pool address and port (for ICMP: identifier), such as 192.0.2.1:443
+    #[arg(value_name = "EXTERNAL")]
+    pub(crate) external: SocketAddrV4,
+    /// Host and port behind the translator, such as [2001:db8::80]:443
+    #[arg(value_name = "INTERNAL")]
+    pub(crate) internal: SocketAddrV6,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 session`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// End the sessions that all the given options match
+    #[command(long_about = CLOSE)]
+    Close(CloseArgs),
+}
+
+/// `nat64 session close`
+#[derive(Debug, Args)]
+pub(crate) struct CloseArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// All sessions
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only count them
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+/// `nat64 drain` and `undrain`
+#[derive(Debug, Args)]
+pub(crate) struct TakesNoneArgs {
+    /// A pool address [default: the whole gateway]
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: Option<Ipv4Addr>,
     /// How to ask.
     #[command(flatten)]
     pub(crate) query: QueryArgs,

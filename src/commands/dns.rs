@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::print;
 use crate::cli::{DnsCommand, DrainArgs, ExplainArgs, FlushArgs};
 use crate::control::api::{Drained, Explanation, Flushed, PrefixStatus};
-use crate::control::client;
+use crate::control::client::{self, Verb};
 
 /// Does what the command line says.
 pub(super) fn dispatch(command: &DnsCommand) -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
 
 fn flush(args: &FlushArgs) -> anyhow::Result<()> {
     let path = client::with_query("/v1/dns/flush", &[("name", args.name.clone())]);
-    let flushed: Flushed = client::tell(&args.query.control_socket, &path)?;
+    let flushed: Flushed = client::tell(&args.query.control_socket, Verb::Post, &path)?;
     if args.query.json {
         return print(&format!("{}\n", serde_json::to_string(&flushed)?));
     }
@@ -52,7 +52,7 @@ fn flush(args: &FlushArgs) -> anyhow::Result<()> {
 
 fn drain(path: &str, args: &DrainArgs) -> anyhow::Result<()> {
     let path = client::with_query(path, &[("prefix", args.prefix.clone())]);
-    let drained: Drained = client::tell(&args.query.control_socket, &path)?;
+    let drained: Drained = client::tell(&args.query.control_socket, Verb::Post, &path)?;
     if args.query.json {
         return print(&format!("{}\n", serde_json::to_string(&drained)?));
     }

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod change;
 mod check;
 mod dns;
 mod explain;
@@ -35,6 +36,11 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::WhoHad(args) => who_had::who_had(&args),
+        Command::Reload(args) => change::reload(&args),
+        Command::Static(command) => change::statics(&command),
+        Command::Session(command) => change::session(&command),
+        Command::Drain(args) => change::drain("/v1/drain", &args),
+        Command::Undrain(args) => change::drain("/v1/undrain", &args),
         Command::Dns(command) => dns::dispatch(&command),
         Command::Version(args) => version::version(&args),
     }

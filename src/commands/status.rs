@@ -79,6 +79,10 @@ impl Screen {
             taken.map(|(protocol, ports)| format!("{} {}", count(ports), protocol.name())).collect();
         let addresses = plural(pool.addresses.into(), "address", "addresses");
         self.line("", format!("{addresses}, {} ports; taken: {}", count(pool.ports), taken.join(", ")));
+        let draining = &status.draining;
+        if draining.everything || !draining.addresses.is_empty() {
+            self.line("draining", super::change::drained(draining));
+        }
     }
 
     fn session_log(&mut self, log: &SessionLogStatus) {

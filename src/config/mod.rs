@@ -4,6 +4,7 @@
 //! types whose range is part of them; [`check`] holds the rules between values.
 
 mod check;
+mod difference;
 mod dns64;
 mod file;
 mod link;
@@ -20,13 +21,14 @@ mod value;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use difference::{Effective, KeyChange, is_reloaded};
 pub(crate) use file::{DEFAULT_SOCKET, LogFormat, LogLevel};
 pub(crate) use overrides::Overrides;
 pub(crate) use place::ConfigError;
 use place::{Place, Problem, Source};
 pub(crate) use rules::Transport;
 pub(crate) use session_log::SessionLogSettings;
-pub(crate) use settings::{AccessSettings, DeviceSettings, HostAddress, Settings};
+pub(crate) use settings::{DeviceSettings, HostAddress, Settings};
 
 use file::File;
 

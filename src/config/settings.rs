@@ -8,7 +8,7 @@ use nat64_core::policy::{
     ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MappingBehavior, MtuPolicy, PoolRule, Pooling,
     PortAssignment, PortBlocks, Timers, UdpZeroChecksum,
 };
-use nat64_core::{LinkMtus, Policy};
+use nat64_core::{Draining, LinkMtus, Policy};
 use nat64_dataplane::DeviceConfig;
 use pref64::WellKnownPolicy;
 
@@ -40,8 +40,6 @@ pub(crate) struct Settings {
     pub(crate) serves_links: bool,
     /// The control socket.
     pub(crate) socket: PathBuf,
-    /// Who may use it.
-    pub(crate) access: AccessSettings,
     /// Where metrics are served.
     pub(crate) metrics: MetricsSettings,
     /// The logs of sessions.
@@ -76,15 +74,6 @@ pub(crate) struct DeviceSettings {
     pub(crate) routes: bool,
     /// Whether ARP is answered for pool addresses inside a connected subnet.
     pub(crate) proxy_arp: bool,
-}
-
-/// Who may use the control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AccessSettings {
-    /// Permissions of the file, as chmod(2) has them.
-    pub(crate) mode: u32,
-    /// The group that may change things, by name or number.
-    pub(crate) group: Option<String>,
 }
 
 /// One of the host's addresses, and the interface that has it.
@@ -132,10 +121,6 @@ impl Settings {
             dns64,
             serves_links: file.dns64.serves_links(),
             socket: file.control.socket.as_path().to_owned(),
-            access: AccessSettings {
-                mode: file.control.mode.bits(),
-                group: Some(file.control.group.clone()).filter(|name| !name.is_empty()),
-            },
             metrics: MetricsSettings {
                 listen: file.metrics.listen.values().map(|socket| socket.0).collect(),
                 is_default: file.metrics.listen.0.iter().all(|socket| socket.place == Place::Default),
@@ -146,6 +131,26 @@ impl Settings {
             file,
             source,
         })
+    }
+
+    /// These settings after a reload of `new`, of which a running daemon takes over what it can: the policy, if the translator
+    /// goes on, and `dns64`.
+    pub(crate) fn with_reloaded(&self, new: Self, keeps_translator: bool, dns64: Option<dns64::Config>) -> Self {
+        let policy = match (&self.policy, &new.policy) {
+            (Some(old), Some(policy)) if keeps_translator => Some(policy.with_layout_of(old)),
+            _ => self.policy.clone(),
+        };
+        Self {
+            policy,
+            find_source6: new.find_source6,
+            find_source4: new.find_source4,
+            links: new.links,
+            serves_links: if dns64.is_some() { new.serves_links } else { self.serves_links },
+            dns64: dns64.or_else(|| self.dns64.clone()),
+            file: new.file,
+            source: new.source,
+            ..self.clone()
+        }
     }
 
     /// How many queues and threads the translator gets on this host.
@@ -237,6 +242,8 @@ fn policy(file: &File) -> Policy {
         mtu: mtu(section),
         header: header(section),
         errors: errors(section),
+        // Nobody drains by configuration.
+        draining: Draining::default(),
     }
 }
 

@@ -7,6 +7,8 @@ use ipnet::Ipv6Net;
 use nat64_core::event;
 use serde::{Deserialize, Serialize};
 
+use crate::config::KeyChange;
+
 /// What the daemon does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -25,6 +27,51 @@ pub(crate) struct Status {
     /// The logs of sessions.
     #[serde(default)]
     pub(crate) session_logs: Vec<SessionLogStatus>,
+}
+
+/// What came of a new configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// Whether it was only looked at.
+    pub(crate) dry_run: bool,
+    /// What changed, or would.
+    pub(crate) applied: Vec<KeyChange>,
+    /// What differs and counts from the next start on.
+    pub(crate) needs_restart: Vec<KeyChange>,
+    /// Whether all sessions have ended that are not allowed any more; they do so soon.
+    pub(crate) settled: bool,
+}
+
+/// A static mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StaticEntry {
+    /// Its protocol.
+    pub(crate) protocol: String,
+    /// The pool's end.
+    pub(crate) external: Endpoint<Ipv4Addr>,
+    /// The host's end.
+    pub(crate) internal: Endpoint<Ipv6Addr>,
+    /// Whether it was made by command, and goes with the daemon.
+    pub(crate) runtime: bool,
+}
+
+/// What takes no new sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Draining {
+    /// Whether nothing does.
+    pub(crate) everything: bool,
+    /// Pool addresses that do not.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// Sessions that go on there; told when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions: Option<u64>,
+}
+
+/// Sessions that were ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    /// How many.
+    pub(crate) sessions: u64,
 }
 
 /// A log of sessions.
@@ -65,6 +112,9 @@ pub(crate) struct TranslatorStatus {
     pub(crate) held: u64,
     /// ICMP errors and resets of our own.
     pub(crate) refused: u64,
+    /// What takes no new sessions.
+    #[serde(default)]
+    pub(crate) draining: Draining,
     /// Packets dropped, by the name of the reason; reasons that did not occur are left out.
     pub(crate) dropped: BTreeMap<String, u64>,
 }

@@ -16,13 +16,34 @@ use tokio::net::UnixStream;
 /// How long the daemon may take to begin its answer. It is silent while it starts.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is done with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// It is looked at.
+    Get,
+    /// It is told to do something.
+    Post,
+    /// It is removed.
+    Delete,
+}
+
+impl From<Verb> for Method {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Get => Self::GET,
+            Verb::Post => Self::POST,
+            Verb::Delete => Self::DELETE,
+        }
+    }
+}
+
 /// Tells the daemon at `socket` to do what `path` says, and returns its answer.
 ///
 /// # Errors
 /// Nobody answers, or the answer is an error.
-pub(crate) fn tell<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
+pub(crate) fn tell<T: DeserializeOwned>(socket: &Path, verb: Verb, path: &str) -> anyhow::Result<T> {
     let mut answer = Vec::new();
-    send(socket, Method::POST, path, |piece| {
+    send(socket, verb.into(), path, |piece| {
         answer.extend_from_slice(piece);
         Ok(true)
     })?;
@@ -97,7 +118,12 @@ async fn read(
     if response.status() != StatusCode::OK {
         let status = response.status();
         let text = response.into_body().collect().await?.to_bytes();
-        bail!("nat64 answers {status}: {}", String::from_utf8_lossy(&text).trim());
+        let said = String::from_utf8_lossy(&text);
+        if status == StatusCode::BAD_REQUEST {
+            // It is about what was asked for, in words for whoever asked.
+            bail!("{}", said.trim());
+        }
+        bail!("nat64 answers {status}: {}", said.trim());
     }
     while let Some(frame) = response.frame().await {
         if let Some(data) = frame.context("nat64 hung up in the middle of its answer")?.data_ref()

@@ -49,6 +49,21 @@ impl PrefixHealth {
         Self { policy, prefixes: Mutex::new(prefixes.iter().map(up).collect()) }
     }
 
+    /// Makes these the prefixes. What is known of those that stay, stays; others are up, unless all were drained.
+    pub(crate) fn replace(&self, prefixes: &[Pref64]) {
+        let mut known = self.prefixes();
+        let is_drained = !known.is_empty() && known.iter().all(|known| known.is_drained);
+        let entry = |&prefix: &Pref64| match known.iter().find(|known| known.prefix == prefix) {
+            Some(Known { is_drained, found, reason, .. }) => {
+                Known { prefix, is_drained: *is_drained, found: *found, reason: *reason }
+            }
+            None => Known { prefix, is_drained, found: PrefixState::Up, reason: None },
+        };
+        let entries: Vec<Known> = prefixes.iter().map(entry).collect();
+        entries.iter().for_each(|known| self.policy.set_prefix_state(known.prefix, known.state()));
+        *known = entries;
+    }
+
     /// Notes what was found of the translator of `prefix`, and why it is not up.
     pub(crate) fn found(&self, prefix: Pref64, state: PrefixState, reason: Option<&'static str>) {
         self.change(

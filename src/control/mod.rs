@@ -7,21 +7,23 @@
 //! | `GET /v1/mappings` | an array of [`api::Mapping`], one per line |
 //! | `GET /v1/subscribers` | an array of [`api::Subscriber`], one per line |
 //! | `GET /v1/pool` | an array of [`api::PoolAddress`], one per line |
+//! | `DELETE /v1/sessions?dry-run=&all=` | [`api::Closed`] |
+//! | `POST /v1/reload?dry-run=` | [`api::Reloaded`] |
+//! | `GET`, `POST`, `DELETE /v1/static?protocol=&external=&internal=` | an array of [`api::StaticEntry`] |
+//! | `POST /v1/drain?address=`, `POST /v1/undrain?address=` | [`api::Draining`] |
 //! | `GET /v1/dns/explain?name=&type=&client=&listener=` | [`api::Explanation`] |
 //! | `POST /v1/dns/flush?name=` | [`api::Flushed`] |
 //! | `POST /v1/dns/drain?prefix=`, `POST /v1/dns/undrain?prefix=` | [`api::Drained`] |
 //!
-//! Whoever can connect may `GET`; everything else is for those whom a [`Guard`] admits.
-//!
 //! Listings of sessions and mappings take a [`filter::Filter`] as query.
 
 pub(crate) mod api;
+pub(crate) mod change;
 pub(crate) mod client;
 mod dns;
 pub(crate) mod filter;
 pub(crate) mod health;
 mod listing;
-mod peer;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]
@@ -29,5 +31,4 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use peer::Guard;
 pub(crate) use socket::ControlSocket;

@@ -7,22 +7,22 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use nat64_core::{
-    Counters, Direction, DropReason, MappingInfo, Policy, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
+    Counters, Direction, DropReason, MappingInfo, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
 };
 use nat64_dataplane::{Dataplane, DeviceInfo, IoStats};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Mapping, PoolAddress, PoolRange, PoolStatus, Session, SessionLogStatus,
-    Status, Subscriber, Traffic, TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, Draining, Mapping, PoolAddress, PoolRange, PoolStatus, Session,
+    SessionLogStatus, Status, Subscriber, Traffic, TranslatorStatus,
 };
+use super::change::Wishes;
 use super::filter::Filter;
 use super::health::PrefixHealth;
 use super::listing;
-use super::peer::{self, Guard, Peer};
 use crate::session_log::SinkStats;
 
 /// Listings that are written at once; each may hold a shard's entries in memory and a thread.
@@ -33,8 +33,8 @@ const LISTINGS: usize = 4;
 pub(crate) struct View {
     /// When the daemon became ready.
     pub(crate) started: Instant,
-    /// Translation prefixes.
-    pub(crate) pref64: Vec<String>,
+    /// Where wishes for changes go.
+    pub(crate) wishes: Wishes,
     /// The translator, unless it is off.
     pub(crate) translator: Option<TranslatorView>,
     /// The DNS64 server, unless it is off.
@@ -48,8 +48,6 @@ pub(crate) struct View {
 pub(crate) struct TranslatorView {
     /// The device's MTU.
     pub(crate) mtu: u16,
-    /// What it was made for.
-    pub(crate) policy: Policy,
     /// Its state.
     pub(crate) translator: Arc<Translator>,
     /// The threads; none once they are stopped.
@@ -62,7 +60,7 @@ pub(crate) struct Dns64View {
     /// Where it answers.
     pub(crate) listen: Vec<std::net::SocketAddr>,
     /// Whom it asks, and how.
-    pub(crate) upstreams: Vec<dns64::Upstream>,
+    pub(crate) upstreams: std::sync::RwLock<Vec<dns64::Upstream>>,
     /// Its counters.
     pub(crate) stats: Arc<dns64::Stats>,
     /// Its prefixes.
@@ -78,7 +76,7 @@ impl Dns64View {
     pub(crate) fn new(server: &dns64::Server, config: &dns64::Config) -> Self {
         Self {
             listen: server.local_addrs(),
-            upstreams: config.upstreams.clone(),
+            upstreams: std::sync::RwLock::new(config.upstreams.clone()),
             stats: server.stats(),
             health: Arc::new(PrefixHealth::new(&config.prefixes, server.policy())),
             explainer: server.explainer(),
@@ -88,9 +86,8 @@ impl Dns64View {
 }
 
 /// Answers on `listener` until the task is dropped.
-pub(crate) async fn serve(listener: UnixListener, view: Arc<View>, guard: Guard) -> std::io::Result<()> {
-    let router = router(view).layer(middleware::from_fn_with_state(guard, peer::guard));
-    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
+pub(crate) async fn serve(listener: UnixListener, view: Arc<View>) -> std::io::Result<()> {
+    axum::serve(listener, router(view)).await
 }
 
 /// The paths of the API.
@@ -98,10 +95,11 @@ pub(crate) fn router(view: Arc<View>) -> Router {
     let api = Api { view, listings: Arc::new(Semaphore::new(LISTINGS)) };
     Router::new()
         .route("/v1/status", get(status))
-        .route("/v1/sessions", get(sessions))
+        .route("/v1/sessions", get(sessions).delete(super::change::close))
         .route("/v1/mappings", get(mappings))
         .route("/v1/subscribers", get(subscribers))
         .route("/v1/pool", get(pool))
+        .merge(super::change::router())
         .merge(super::dns::router())
         .with_state(api)
 }
@@ -152,7 +150,7 @@ async fn pool(State(api): State<Api>) -> Response {
     list(&api, |view, shard, _, found: &mut Vec<PoolAddress>| {
         // The pool is not divided into shards.
         if shard == 0 {
-            found.extend(view.translator.pool_addresses().map(|info| PoolAddress {
+            found.extend(view.translator.pool_addresses().into_iter().map(|info| PoolAddress {
                 address: info.address,
                 ports: info.ports,
                 taken: ByProtocol::new(info.taken),
@@ -201,13 +199,27 @@ impl View {
         self.translator.as_ref().and_then(|view| view.with_dataplane(Dataplane::io_stats)).unwrap_or_default()
     }
 
+    /// The translation prefixes in force.
+    fn prefixes(&self) -> Vec<String> {
+        match (&self.translator, &self.dns64) {
+            (Some(view), _) => view.translator.policy().prefixes.iter().map(ToString::to_string).collect(),
+            (None, Some(dns64)) => dns64.health.status().into_iter().map(|status| status.prefix).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Whether new sessions are taken.
+    pub(crate) fn takes_sessions(&self) -> bool {
+        self.translator.as_ref().is_none_or(|view| !view.translator.policy().draining.everything)
+    }
+
     /// Everything that fits one screen.
     pub(crate) fn status(&self) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            pref64: self.pref64.clone(),
+            pref64: self.prefixes(),
             translator: self.translator.as_ref().and_then(TranslatorView::status),
             dns64: self.dns64.as_ref().map(Dns64View::status),
             session_logs: self.session_logs.iter().map(|stats| session_log(stats)).collect(),
@@ -240,7 +252,7 @@ impl TranslatorView {
         self.dataplane.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
-    fn now(&self) -> Option<Timestamp> {
+    pub(super) fn now(&self) -> Option<Timestamp> {
         self.with_dataplane(|dataplane| dataplane.clock().now())
     }
 
@@ -249,35 +261,49 @@ impl TranslatorView {
             (dataplane.device().clone(), dataplane.counters(), IoStats::total(&dataplane.io_stats()))
         };
         let (device, counters, io) = self.with_dataplane(seen)?;
-        let usage = self.translator.usage();
+        let (usage, policy) = (self.translator.usage(), self.translator.policy());
         Some(TranslatorStatus {
             device: self.device_status(&device, &io),
             pool: PoolStatus {
-                ranges: self.policy.pool.iter().map(pool_range).collect(),
+                ranges: policy.pool.iter().map(pool_range).collect(),
                 addresses: usage.pool_addresses,
                 ports: usage.pool_ports,
                 ports_taken: ByProtocol::new(usage.pool_ports_taken),
             },
             sessions: ByProtocol::new(usage.sessions),
-            sessions_limit: self.policy.limits.sessions,
+            sessions_limit: policy.limits.sessions,
             mappings: ByProtocol::new(usage.mappings),
-            mappings_limit: self.policy.limits.mappings,
+            mappings_limit: policy.limits.mappings,
             six_to_four: translated(&counters, Direction::SixToFour),
             four_to_six: translated(&counters, Direction::FourToSix),
             hairpinned: counters.iter().map(|worker| worker.hairpinned()).sum(),
             held: counters.iter().map(|worker| worker.held()).sum(),
             refused: counters.iter().map(|worker| worker.refused()).sum(),
+            draining: Draining {
+                everything: policy.draining.everything,
+                addresses: policy.draining.addresses,
+                sessions: None,
+            },
             dropped: dropped(&counters),
         })
     }
 }
 
 impl Dns64View {
+    /// Notes that others are asked from now on.
+    pub(crate) fn set_upstreams(&self, upstreams: &[dns64::Upstream]) {
+        *self.upstreams.write().unwrap_or_else(PoisonError::into_inner) = upstreams.to_vec();
+    }
+
+    fn upstreams(&self) -> std::sync::RwLockReadGuard<'_, Vec<dns64::Upstream>> {
+        self.upstreams.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn status(&self) -> Dns64Status {
         let counters = serde_json::to_value(self.stats.snapshot()).and_then(serde_json::from_value);
         Dns64Status {
             listen: self.listen.clone(),
-            upstreams: self.upstreams.iter().map(ToString::to_string).collect(),
+            upstreams: self.upstreams().iter().map(ToString::to_string).collect(),
             prefixes: self.health.status(),
             counters: counters.unwrap_or_default(),
         }

@@ -1,8 +1,8 @@
 //! What a busy gateway says of itself, for tests of those who show it.
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, PoolRange, PoolStatus, PrefixStatus, SessionLogStatus, Status, Traffic,
-    TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, Draining, PoolRange, PoolStatus, PrefixStatus, SessionLogStatus, Status,
+    Traffic, TranslatorStatus,
 };
 
 /// A status in which nothing is empty.
@@ -52,6 +52,7 @@ pub(crate) fn busy() -> Status {
             hairpinned: 0,
             held: 12,
             refused: 40,
+            draining: Draining::default(),
             dropped: [("no-mapping".to_owned(), 1234), ("not-our-prefix".to_owned(), 2)].into(),
         }),
         dns64: Some(Dns64Status {

@@ -11,8 +11,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::server::{Dns64View, View, serve};
-use super::{ControlSocket, Guard, client, listing};
-use crate::config::AccessSettings;
+use super::{ControlSocket, client, listing};
 
 /// A directory that is removed again.
 struct Directory(PathBuf);
@@ -44,13 +43,8 @@ async fn dns_only() -> Arc<View> {
     config.deadline = std::time::Duration::from_millis(100);
     let server = dns64::Server::bind(config.clone()).await.unwrap();
     let dns64 = Dns64View::new(&server, &config);
-    let pref64 = vec!["64:ff9b::/96".to_owned()];
-    Arc::new(View { started: Instant::now(), pref64, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
-}
-
-/// Lets this process change things.
-fn guard() -> Guard {
-    Guard::new(&AccessSettings { mode: 0o660, group: None }).unwrap()
+    let wishes = tokio::sync::mpsc::channel(1).0;
+    Arc::new(View { started: Instant::now(), wishes, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
 }
 
 /// What a client reads.
@@ -70,8 +64,8 @@ async fn answer(socket: &Path, path: &'static str) -> anyhow::Result<Value> {
 #[tokio::test]
 async fn a_client_reads_what_the_daemon_tells() {
     let directory = Directory::new();
-    let mut socket = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
-    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await, guard()));
+    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
 
     let status = answer(&directory.socket(), "/v1/status").await.unwrap();
     let sessions = answer(&directory.socket(), "/v1/sessions").await.unwrap();
@@ -96,7 +90,7 @@ async fn the_socket_is_for_its_owner_and_group_and_goes_away() {
     let directory = Directory::new();
     let path = directory.0.join("made/for/it/nat64.sock");
 
-    let socket = ControlSocket::bind(&path, 0o660, None).unwrap();
+    let socket = ControlSocket::bind(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
 
     drop(socket);
@@ -109,7 +103,7 @@ async fn a_socket_that_nobody_answers_at_is_replaced() {
     drop(UnixListener::bind(directory.socket()).unwrap());
     assert!(directory.socket().exists());
 
-    ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
+    ControlSocket::bind(&directory.socket()).unwrap();
 }
 
 #[tokio::test]
@@ -117,7 +111,7 @@ async fn a_socket_that_somebody_answers_at_is_left_alone() {
     let directory = Directory::new();
     let _other = UnixListener::bind(directory.socket()).unwrap();
 
-    let error = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap_err();
+    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
 
     assert!(error.to_string().starts_with("another nat64 answers at"), "{error}");
     assert!(directory.socket().exists());
@@ -128,7 +122,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let directory = Directory::new();
     fs::write(directory.socket(), "precious").unwrap();
 
-    let error = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap_err();
+    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
 
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(fs::read_to_string(directory.socket()).unwrap(), "precious");
@@ -172,12 +166,12 @@ async fn a_reader_that_goes_away_ends_the_listing() {
 #[tokio::test]
 async fn dns64_is_explained_flushed_and_drained_by_its_clients() {
     let directory = Directory::new();
-    let mut socket = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
-    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await, guard()));
+    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
     let path = directory.socket();
     let tell = async |request: &'static str| {
         let path = path.clone();
-        tokio::task::spawn_blocking(move || client::tell::<Value>(&path, request)).await.unwrap()
+        tokio::task::spawn_blocking(move || client::tell::<Value>(&path, client::Verb::Post, request)).await.unwrap()
     };
 
     let local = answer(&path, "/v1/dns/explain?name=ipv4only.arpa").await.unwrap();
@@ -189,7 +183,7 @@ async fn dns64_is_explained_flushed_and_drained_by_its_clients() {
     for (request, complaint) in [
         ("/v1/dns/explain?name=a..b", "`a..b` is not a domain name"),
         ("/v1/dns/explain?name=a&type=NONE", "`NONE` is no record type"),
-        ("/v1/dns/explain?name=a&client=b", "400"),
+        ("/v1/dns/explain?name=a&client=b", "client: invalid IP address"),
     ] {
         let error = answer(&path, request).await.unwrap_err().to_string();
         assert!(error.contains(complaint), "{error}");

@@ -58,9 +58,10 @@ impl Coupling {
 
     fn is_pool_full(&self, was_full: bool) -> bool {
         let Some(translator) = &self.view.translator else { return false };
-        let limits = &translator.policy.limits;
+        let policy = translator.translator.policy();
+        let limits = &policy.limits;
         // Where a port serves many destinations, a pool has no end that the number of ports tells.
-        let counts_ports = translator.policy.mapping == MappingBehavior::EndpointIndependent;
+        let counts_ports = policy.mapping == MappingBehavior::EndpointIndependent;
         is_full(
             &translator.translator.usage(),
             (limits.sessions.into(), limits.mappings.into()),

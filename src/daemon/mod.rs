@@ -1,5 +1,6 @@
 //! `nat64 run`: starts both halves, watches over them, and takes everything back at the end.
 
+mod changing;
 mod coupling;
 mod links;
 mod logging;
@@ -17,6 +18,8 @@ use tracing::{error, info, warn};
 
 use crate::cli::RunArgs;
 use crate::config::{self, LogFormat, Settings};
+use crate::control::change::Wish;
+use changing::Changes;
 use running::{Failure, Running};
 use signals::{Event, Signals};
 
@@ -32,7 +35,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the threads for DNS and control")?;
-    let outcome = runtime.block_on(live(&settings));
+    let outcome = runtime.block_on(live(args, &settings));
     // A client that does not read its listing must not keep us.
     runtime.shutdown_background();
     match outcome {
@@ -49,16 +52,19 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
 #[error("the log says why")]
 pub(crate) struct AlreadySaid;
 
-async fn live(settings: &Settings) -> anyhow::Result<()> {
+async fn live(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
     if let Some(path) = settings.path() {
         info!(file = %path.display(), "configuration read");
     }
     // Before anything is changed, so that a signal during the start is answered after it, not by a sudden end.
     let mut signals = Signals::install().context("cannot take signals")?;
     let (failures, mut failed) = mpsc::channel(16);
-    let running = starting::start(settings, &failures).await?;
+    let (wishes, mut wished) = mpsc::channel(16);
+    let mut running = starting::start(settings, wishes, &failures).await?;
+    let (path, overrides) = (args.config.clone(), args.overrides.clone());
+    let mut changes = Changes::new(path, overrides, settings.clone(), running.sources);
     announce(settings);
-    let outcome = watch(&running, &mut signals, &mut failed).await;
+    let outcome = watch(&mut running, &mut changes, (&mut signals, &mut wished, &mut failed)).await;
     notify::stopping();
     tokio::spawn(async move {
         signals.stop().await;
@@ -81,7 +87,11 @@ fn announce(settings: &Settings) {
 }
 
 /// Waits for a reason to stop, and tells systemd that we live.
-async fn watch(running: &Running, signals: &mut Signals, failed: &mut mpsc::Receiver<Failure>) -> anyhow::Result<()> {
+async fn watch(
+    running: &mut Running,
+    changes: &mut Changes,
+    (signals, wished, failed): (&mut Signals, &mut mpsc::Receiver<Wish>, &mut mpsc::Receiver<Failure>),
+) -> anyhow::Result<()> {
     let patience = notify::watchdog();
     let mut pulse = tokio::time::interval(patience.map_or(Duration::from_secs(3600), |patience| patience / 3));
     loop {
@@ -92,10 +102,13 @@ async fn watch(running: &Running, signals: &mut Signals, failed: &mut mpsc::Rece
                     return Ok(());
                 }
                 Event::Reload => {
-                    running.reload_certificate();
-                    warn!("only the certificate of DNS64 is read again; restart to apply a new configuration");
+                    notify::reloading();
+                    // Whatever came of it is in the log.
+                    let _ = changes.reload(running, false).await;
+                    notify::ready_again();
                 }
             },
+            Some(wish) = wished.recv() => changes.grant(running, wish).await,
             Some(failure) = failed.recv() => {
                 error!("{failure}");
                 return Err(failure.into());

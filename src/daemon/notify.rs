@@ -10,6 +10,19 @@ pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The daemon reads its configuration again (systemd.service(5), `Type=notify-reload`).
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => debug!(%error, "cannot tell systemd the time"),
+    }
+}
+
+/// It is done with that.
+pub(super) fn ready_again() {
+    tell(&[NotifyState::Ready]);
+}
+
 /// The daemon is stopping.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -7,10 +7,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
-use crate::control::{ControlSocket, Guard};
 use crate::metrics;
-use crate::net::Network;
+use crate::net::{Network, Sources};
 use crate::session_log::SessionLog;
 
 /// Why the daemon cannot go on.
@@ -43,6 +43,8 @@ pub(super) struct Running {
     pub(super) tasks: Tasks,
     /// The logs of sessions.
     pub(super) session_log: Option<SessionLog>,
+    /// Addresses for ICMP errors that were found out.
+    pub(super) sources: Sources,
 }
 
 /// What runs on the async runtime.
@@ -51,17 +53,38 @@ pub(super) struct Tasks {
     control: JoinHandle<()>,
     metrics: Vec<JoinHandle<()>>,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
-    certificate: Option<dns64::CertificateHandle>,
+    handles: Option<Dns64Handles>,
     followers: Vec<JoinHandle<()>>,
+}
+
+/// What changes a running DNS64 server.
+#[derive(Clone, Debug)]
+pub(super) struct Dns64Handles {
+    certificate: dns64::CertificateHandle,
+    /// What clients are told.
+    pub(super) policy: dns64::PolicyHandle,
+    /// Who is asked.
+    pub(super) upstreams: dns64::UpstreamsHandle,
 }
 
 impl Running {
     /// Reads the certificate that DNS clients are shown again.
     pub(super) fn reload_certificate(&self) {
-        if let Some(certificate) = self.tasks.certificate.clone() {
+        if let Some(handles) = self.dns64().cloned() {
             // Files may be on a slow disk.
-            tokio::task::spawn_blocking(move || certificate.reload());
+            tokio::task::spawn_blocking(move || handles.certificate.reload());
         }
+    }
+
+    /// What changes the DNS64 server, if there is one.
+    pub(super) fn dns64(&self) -> Option<&Dns64Handles> {
+        self.tasks.handles.as_ref()
+    }
+
+    /// Replaces what follows this host's links.
+    pub(super) fn follow(&mut self, followers: Vec<JoinHandle<()>>) {
+        let before = std::mem::replace(&mut self.tasks.followers, followers);
+        before.iter().for_each(JoinHandle::abort);
     }
 
     /// Stops everything, the way into it first, and takes everything back.
@@ -85,7 +108,7 @@ impl Running {
 impl Tasks {
     /// Serves the control API, the metrics, and DNS64 if it is on, and follows this host's links.
     pub(super) fn start(
-        (listener, guard): (UnixListener, Guard),
+        listener: UnixListener,
         metrics: Vec<TcpListener>,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
@@ -103,18 +126,16 @@ impl Tasks {
         let metrics = metrics.collect();
         let report = failures.clone();
         let control = tokio::spawn(async move {
-            if let Err(error) = server::serve(listener, view, guard).await {
+            if let Err(error) = server::serve(listener, view).await {
                 let _ = report.send(Failure::Control(error.to_string())).await;
             }
         });
-        let certificate = dns64.as_ref().map(dns64::Server::certificate);
-        Self {
-            control,
-            metrics,
-            certificate,
-            dns64: dns64.map(|server| serve_dns64(server, failures.clone())),
-            followers,
-        }
+        let handles = dns64.as_ref().map(|server| Dns64Handles {
+            certificate: server.certificate(),
+            policy: server.policy(),
+            upstreams: server.upstreams(),
+        });
+        Self { control, metrics, handles, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), followers }
     }
 
     async fn stop(self) {

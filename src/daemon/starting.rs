@@ -17,8 +17,9 @@ use super::links::{self, Follower};
 use super::mtus::Mtus;
 use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
+use crate::control::ControlSocket;
+use crate::control::change::Wishes;
 use crate::control::server::{Dns64View, TranslatorView, View};
-use crate::control::{ControlSocket, Guard};
 use crate::metrics;
 use crate::net::{self, Host, Links, Network, Sources, Watch};
 use crate::session_log::SessionLog;
@@ -27,7 +28,11 @@ use crate::session_log::SessionLog;
 ///
 /// # Errors
 /// Why that is not possible; nothing is left of the attempt.
-pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>) -> anyhow::Result<Running> {
+pub(super) async fn start(
+    settings: &Settings,
+    wishes: Wishes,
+    failures: &mpsc::Sender<Failure>,
+) -> anyhow::Result<Running> {
     let host = Host::open()?;
     let own = host.addresses().await?;
     settings.check_host(&own)?;
@@ -37,8 +42,7 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
              capability, or leave the pool out to run DNS64 alone"
         );
     }
-    let guard = Guard::new(&settings.access)?;
-    let mut socket = ControlSocket::bind(&settings.socket, settings.access.mode, guard.group())?;
+    let mut socket = ControlSocket::bind(&settings.socket)?;
     let metrics = bind_metrics(settings).await?;
     let dns64 = match &settings.dns64 {
         Some(config) => Some(bind_dns64(settings, config, &own).await?),
@@ -53,13 +57,13 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
         }
         None => (None, None),
     };
-    let (translator_view, mtus, session_log) = match started {
-        Some(Started { view, mtus, log }) => (Some(view), Some(mtus), Some(log)),
-        None => (None, None, None),
+    let (translator_view, mtus, session_log, sources) = match started {
+        Some(Started { view, mtus, log, sources }) => (Some(view), Some(mtus), Some(log), sources),
+        None => (None, None, None, Sources::default()),
     };
     let view = Arc::new(View {
         started: Instant::now(),
-        pref64: prefixes(settings),
+        wishes,
         translator: translator_view,
         dns64: dns64_view,
         session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default(),
@@ -68,8 +72,35 @@ pub(super) async fn start(settings: &Settings, failures: &mpsc::Sender<Failure>)
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
     let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start((listener, guard), metrics, Arc::clone(&view), dns64, followers, failures);
-    Ok(Running { socket, network, view, tasks, session_log })
+    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, followers, failures);
+    Ok(Running { socket, network, view, tasks, session_log, sources })
+}
+
+/// Follows this host's links by settings that have changed.
+///
+/// # Errors
+/// The kernel cannot be asked; what was followed is followed on.
+pub(super) async fn follow_anew(running: &mut Running, settings: &Settings) -> anyhow::Result<()> {
+    let view = Arc::clone(&running.view);
+    let mut followers = Vec::new();
+    if let (Some(translator), Some(_)) = (&view.translator, &settings.policy)
+        && let Some(index) = translator.with_dataplane(|dataplane| dataplane.device().index)
+    {
+        let mtus = Mtus::tell(settings.links, Arc::clone(&translator.translator), index).await?;
+        followers.push(mtus.follow());
+    }
+    if let (Some(config), Some(handles)) = (&settings.dns64, running.dns64())
+        && settings.serves_links
+    {
+        let (config, policy) = (config.clone(), handles.policy.clone());
+        let mut links = Links::open()?;
+        let prefixes = links.prefixes().await?;
+        policy.replace(links::with_clients(&config, &prefixes).policy());
+        followers.push(tokio::spawn(Follower { links, prefixes, config, policy }.run()));
+    }
+    followers.extend(couple(settings, &view).map(|coupling| tokio::spawn(coupling.run())));
+    running.follow(followers);
+    Ok(())
 }
 
 /// What lets DNS64 follow the translator, if both are on.
@@ -81,15 +112,6 @@ fn couple(settings: &Settings, view: &Arc<View>) -> Option<Coupling> {
         .ok()?;
     let (view, health) = (Arc::clone(view), Arc::clone(&dns64.health));
     Some(Coupling { watch, view, health, prefixes: policy.prefixes.clone() })
-}
-
-fn prefixes(settings: &Settings) -> Vec<String> {
-    let prefixes = match (&settings.policy, &settings.dns64) {
-        (Some(policy), _) => &policy.prefixes[..],
-        (None, Some(dns64)) => &dns64.prefixes[..],
-        (None, None) => &[],
-    };
-    prefixes.iter().map(ToString::to_string).collect()
 }
 
 /// Binds the sockets; with what makes clients of the hosts on this host's links, if they are to be clients.
@@ -129,6 +151,7 @@ struct Started {
     view: TranslatorView,
     mtus: Mtus,
     log: SessionLog,
+    sources: Sources,
 }
 
 /// Opens the device, sets the network up, and starts the threads.
@@ -189,10 +212,12 @@ async fn start_threads(
         let _ = failures.try_send(Failure::Worker(failure));
     });
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
-    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, policy.prefixes.clone())
+    let known = Arc::clone(&translator);
+    let prefix_of = Box::new(move |number| known.prefix(number));
+    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, prefix_of)
         .context("cannot start the threads for logs of sessions")?;
     let dataplane = RwLock::new(Some(dataplane));
-    Ok(Started { view: TranslatorView { mtu: settings.device.mtu, policy, translator, dataplane }, mtus, log })
+    Ok(Started { view: TranslatorView { mtu: settings.device.mtu, translator, dataplane }, mtus, log, sources: found })
 }
 
 /// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.

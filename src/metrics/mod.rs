@@ -65,7 +65,7 @@ async fn healthz(State(view): State<Arc<View>>) -> Response {
 }
 
 async fn readyz(State(view): State<Arc<View>>) -> Response {
-    probe(view.is_healthy(View::PATIENCE), "not serving\n")
+    probe(view.is_healthy(View::PATIENCE) && view.takes_sessions(), "takes no new sessions\n")
 }
 
 fn probe(good: bool, otherwise: &'static str) -> Response {

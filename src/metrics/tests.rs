@@ -87,8 +87,13 @@ fn alerts_and_dashboard_ask_for_families_that_exist() {
 
 #[tokio::test]
 async fn a_scraper_is_told_the_format_and_probes_are_answered() {
-    let view =
-        View { started: Instant::now(), pref64: Vec::new(), translator: None, dns64: None, session_logs: Vec::new() };
+    let view = View {
+        started: Instant::now(),
+        wishes: tokio::sync::mpsc::channel(1).0,
+        translator: None,
+        dns64: None,
+        session_logs: Vec::new(),
+    };
     let view = State(Arc::new(view));
 
     let metrics = metrics(view.clone()).await;

@@ -13,6 +13,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod update;
 mod watch;
 
 use std::io;
@@ -257,7 +258,7 @@ impl Network {
     }
 
     async fn apply(&self, device: &DeviceSettings, index: u32, policy: &Policy) -> Result<(), NetError> {
-        self.apply_changes().await?;
+        self.apply_changes(&self.record.changes).await?;
         self.configure_device(device);
         let up = self.host.netlink.bring_up(index, device.mtu, QUEUE_LEN).await;
         up.map_err(cannot(format!("bring the device {} up", device.name)))?;
@@ -270,9 +271,9 @@ impl Network {
         Ok(())
     }
 
-    async fn apply_changes(&self) -> Result<(), NetError> {
+    async fn apply_changes(&self, changes: &[Change]) -> Result<(), NetError> {
         let links = self.host.links().await?;
-        for change in &self.record.changes {
+        for change in changes {
             match change {
                 Change::Sysctl { key, from, to } => {
                     self.host.sysctls.write(key, to)?;

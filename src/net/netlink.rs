@@ -180,18 +180,12 @@ impl Netlink {
 
     /// Adds a route to the main table, which must not have one to the same destination.
     pub(crate) async fn add_route(&self, net: IpNet, index: u32) -> Result<(), NetlinkError> {
-        let message = match net {
-            IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
-                .destination_prefix(net.addr(), net.prefix_len())
-                .output_interface(index)
-                .scope(RouteScope::Link)
-                .build(),
-            IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
-                .destination_prefix(net.addr(), net.prefix_len())
-                .output_interface(index)
-                .build(),
-        };
-        Ok(self.0.route().add(message).execute().await?)
+        Ok(self.0.route().add(route_through(net, index)).execute().await?)
+    }
+
+    /// Takes back [`Self::add_route`].
+    pub(crate) async fn remove_route(&self, net: IpNet, index: u32) -> Result<(), NetlinkError> {
+        Ok(self.0.route().del(route_through(net, index)).execute().await?)
     }
 
     /// The IPv4 addresses that interfaces answer ARP for on behalf of others.
@@ -215,6 +209,20 @@ impl Netlink {
         message.header.flags = NeighbourFlags::Proxy;
         message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
         Ok(self.0.neighbours().del(message).execute().await?)
+    }
+}
+
+fn route_through(net: IpNet, index: u32) -> RouteMessage {
+    match net {
+        IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(net.addr(), net.prefix_len())
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .build(),
+        IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(net.addr(), net.prefix_len())
+            .output_interface(index)
+            .build(),
     }
 }
 

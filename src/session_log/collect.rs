@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nat64_core::event::EventKind;
 use nat64_core::{DropReason, Event};
 use nat64_dataplane::{Clock, Events};
-use pref64::Pref64;
 
+use super::PrefixOf;
 use super::record::Record;
 use super::sink::Inlet;
 
@@ -21,11 +21,10 @@ const TURN: usize = 4096;
 const REFUSALS_PER_SECOND: u32 = 10;
 
 /// Takes the events of all workers. Without any log it takes them all the same, so that none counts as lost.
-#[derive(Debug)]
 pub(super) struct Collector {
     rings: Vec<Events>,
     clock: Clock,
-    prefixes: Vec<Pref64>,
+    prefix_of: PrefixOf,
     inlets: Vec<Inlet>,
     stopping: Arc<AtomicBool>,
     refusals: Refusals,
@@ -35,11 +34,11 @@ impl Collector {
     pub(super) fn new(
         rings: Vec<Events>,
         clock: Clock,
-        prefixes: Vec<Pref64>,
+        prefix_of: PrefixOf,
         inlets: Vec<Inlet>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        Self { rings, clock, prefixes, inlets, stopping, refusals: Refusals::default() }
+        Self { rings, clock, prefix_of, inlets, stopping, refusals: Refusals::default() }
     }
 
     /// Works until told to stop; takes what is there by then.
@@ -78,7 +77,7 @@ impl Collector {
         {
             return;
         }
-        let prefix = self.prefixes.get(usize::from(event.prefix));
+        let prefix = (self.prefix_of)(event.prefix);
         let remote6 = prefix.zip(event.remote).map(|(prefix, (remote, _))| prefix.embed(remote));
         let record = Record { at, event, remote6 };
         for inlet in &self.inlets {

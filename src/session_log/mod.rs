@@ -29,6 +29,9 @@ pub(crate) use output::Target;
 pub(crate) use record::{Kind, Kinds};
 pub(crate) use sink::SinkStats;
 
+/// The translation prefix that an event names by a number.
+pub(crate) type PrefixOf = Box<dyn Fn(u8) -> Option<Pref64> + Send>;
+
 /// The running logs. They end when this is stopped or dropped, after everything that waits is delivered or, where it
 /// cannot be, counted as lost.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl SessionLog {
         settings: &[SessionLogSettings],
         events: Vec<Events>,
         clock: Clock,
-        prefixes: Vec<Pref64>,
+        prefix_of: PrefixOf,
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut log = Self { stopping: Arc::clone(&stopping), collector: None, sinks: Vec::new() };
@@ -59,7 +62,7 @@ impl SessionLog {
             log.sinks.push((stats, thread));
             inlets.push(inlet);
         }
-        let collector = Collector::new(events, clock, prefixes, inlets, stopping);
+        let collector = Collector::new(events, clock, prefix_of, inlets, stopping);
         let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || collector.run())?;
         log.collector = Some(thread);
         Ok(log)

@@ -5,8 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changes;
 mod clients;
-mod control;
 mod demonstration;
 mod encrypted;
 mod exchange;
