@@ -285,11 +285,43 @@ impl Default for DeviceSection {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(crate) struct ControlSection {
     pub(crate) socket: SocketPath,
+    pub(crate) mode: SocketMode,
+    pub(crate) group: String,
+}
+
+/// Permissions of the control socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SocketMode {
+    /// For its owner.
+    #[serde(rename = "0600")]
+    Owner,
+    /// For its owner and its group.
+    #[default]
+    #[serde(rename = "0660")]
+    Group,
+    /// For everybody on this host.
+    #[serde(rename = "0666")]
+    All,
+}
+
+impl SocketMode {
+    /// As chmod(2) has it.
+    pub(crate) const fn bits(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+            Self::All => 0o666,
+        }
+    }
 }
 
 impl Default for ControlSection {
     fn default() -> Self {
-        Self { socket: DEFAULT_SOCKET.parse().unwrap_or_else(|error: String| unreachable!("{error}")) }
+        Self {
+            socket: DEFAULT_SOCKET.parse().unwrap_or_else(|error: String| unreachable!("{error}")),
+            mode: SocketMode::default(),
+            group: String::new(),
+        }
     }
 }
 

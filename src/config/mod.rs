@@ -28,7 +28,7 @@ pub(crate) use place::ConfigError;
 use place::{Place, Problem, Source};
 pub(crate) use rules::Transport;
 pub(crate) use session_log::SessionLogSettings;
-pub(crate) use settings::{DeviceSettings, HostAddress, Settings};
+pub(crate) use settings::{AccessSettings, DeviceSettings, HostAddress, Settings};
 
 use file::File;
 

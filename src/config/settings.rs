@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) serves_links: bool,
     /// The control socket.
     pub(crate) socket: PathBuf,
+    /// Who may use it.
+    pub(crate) access: AccessSettings,
     /// Where metrics are served.
     pub(crate) metrics: MetricsSettings,
     /// The logs of sessions.
@@ -74,6 +76,15 @@ pub(crate) struct DeviceSettings {
     pub(crate) routes: bool,
     /// Whether ARP is answered for pool addresses inside a connected subnet.
     pub(crate) proxy_arp: bool,
+}
+
+/// Who may use the control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccessSettings {
+    /// Permissions of the file, as chmod(2) has them.
+    pub(crate) mode: u32,
+    /// The group that may change things, by name or number.
+    pub(crate) group: Option<String>,
 }
 
 /// One of the host's addresses, and the interface that has it.
@@ -121,6 +132,10 @@ impl Settings {
             dns64,
             serves_links: file.dns64.serves_links(),
             socket: file.control.socket.as_path().to_owned(),
+            access: AccessSettings {
+                mode: file.control.mode.bits(),
+                group: Some(file.control.group.clone()).filter(|name| !name.is_empty()),
+            },
             metrics: MetricsSettings {
                 listen: file.metrics.listen.values().map(|socket| socket.0).collect(),
                 is_default: file.metrics.listen.0.iter().all(|socket| socket.place == Place::Default),

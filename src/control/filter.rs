@@ -1,7 +1,8 @@
 //! Which entries of a listing are wanted. The command line's options and the query of the API are the same.
 
-use std::fmt::Write;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use ipnet::IpNet;
 use nat64_core::{MappingInfo, Protocol, SessionInfo, Timestamp};
 use serde::Deserialize;
 
+use super::client::with_query;
 use crate::config::Transport;
 
 /// What an entry must be like. What is not given matches everything.
@@ -22,6 +24,15 @@ pub(crate) struct Filter {
     /// Only what has this port, or ICMP identifier, at any end
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// Only what has this host inside, with or without a port: 2001:db8::1, 2001:db8::/64, [2001:db8::1]:5555
+    #[arg(long, value_name = "END")]
+    pub(crate) internal: Option<End>,
+    /// Only what has this pool address, with or without a port: 192.0.2.1, 192.0.2.1:40123
+    #[arg(long, value_name = "END")]
+    pub(crate) external: Option<End>,
+    /// Only sessions with this host outside, with or without a port: 198.51.100.7, 198.51.100.7:443
+    #[arg(long, value_name = "END")]
+    pub(crate) remote: Option<End>,
     /// Only this protocol
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) protocol: Option<Transport>,
@@ -33,6 +44,56 @@ pub(crate) struct Filter {
     pub(crate) min_age: Option<u64>,
 }
 
+/// One end of a session: an address or a range, and perhaps a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    range: IpNet,
+    port: Option<u16>,
+}
+
+impl End {
+    /// All ports of a range of addresses.
+    pub(crate) const fn range(range: IpNet) -> Self {
+        Self { range, port: None }
+    }
+
+    fn is(&self, address: impl Into<IpAddr>, port: u16) -> bool {
+        self.range.contains(&address.into()) && self.port.is_none_or(|wanted| wanted == port)
+    }
+}
+
+impl From<SocketAddr> for End {
+    fn from(end: SocketAddr) -> Self {
+        Self { range: end.ip().into(), port: Some(end.port()) }
+    }
+}
+
+impl FromStr for End {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(end) = text.parse::<SocketAddr>() {
+            return Ok(end.into());
+        }
+        range(text).map(Self::range).map_err(|error| format!("{error}, or with a port 192.0.2.1:80, [2001:db8::1]:80"))
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.range.addr(), port).fmt(f),
+            None => self.range.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for End {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Filter {
     /// Whether a session is wanted.
     pub(crate) fn takes_session(&self, session: &SessionInfo, now: Timestamp) -> bool {
@@ -42,6 +103,9 @@ impl Filter {
             && self.takes_age(session.created, now)
             && self.takes_addresses(&addresses)
             && self.takes_ports(&[session.internal.1, session.external.1, session.remote.1])
+            && self.internal.is_none_or(|end| end.is(session.internal.0, session.internal.1))
+            && self.external.is_none_or(|end| end.is(session.external.0, session.external.1))
+            && self.remote.is_none_or(|end| end.is(session.remote.0, session.remote.1))
             && self.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(session.state))
     }
 
@@ -51,27 +115,27 @@ impl Filter {
             && self.takes_age(mapping.created, now)
             && self.takes_addresses(&[mapping.internal.0.into(), mapping.external.0.into()])
             && self.takes_ports(&[mapping.internal.1, mapping.external.1])
+            && self.internal.is_none_or(|end| end.is(mapping.internal.0, mapping.internal.1))
+            && self.external.is_none_or(|end| end.is(mapping.external.0, mapping.external.1))
+            && self.remote.is_none()
             && self.state.is_none()
     }
 
     /// The query that asks for the same, empty or with its question mark.
     pub(crate) fn query(&self) -> String {
-        let mut query = String::new();
-        let mut add = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                // No value has a character that a query cannot have (RFC 3986 §3.4): the types do not allow for one.
-                let _ = write!(query, "{}{name}={value}", if query.is_empty() { '?' } else { '&' });
-            }
-        };
-        add("address", self.address.map(|range| range.to_string()));
-        add("port", self.port.map(|port| port.to_string()));
-        add("protocol", self.protocol.map(|transport| Protocol::from(transport).name().to_owned()));
-        add(
-            "state",
-            self.state.as_ref().map(|state| state.chars().filter(|&c| c.is_ascii_alphanumeric() || c == '_').collect()),
-        );
-        add("min-age", self.min_age.map(|age| age.to_string()));
-        query
+        with_query(
+            "",
+            &[
+                ("address", self.address.map(|range| range.to_string())),
+                ("port", self.port.map(|port| port.to_string())),
+                ("internal", self.internal.map(|end| end.to_string())),
+                ("external", self.external.map(|end| end.to_string())),
+                ("remote", self.remote.map(|end| end.to_string())),
+                ("protocol", self.protocol.map(|transport| Protocol::from(transport).name().to_owned())),
+                ("state", self.state.clone()),
+                ("min-age", self.min_age.map(|age| age.to_string())),
+            ],
+        )
     }
 
     fn takes_protocol(&self, protocol: Protocol) -> bool {
@@ -144,6 +208,11 @@ mod tests {
             ("?protocol=udp", false),
             ("?state=established", true),
             ("?state=V4_INIT", false),
+            ("?internal=%5B2001:db8::1%5D:5555&external=192.0.2.1:40123&remote=198.51.100.7:443", true),
+            ("?internal=2001:db8::/64&remote=198.51.100.0/24", true),
+            ("?internal=198.51.100.7", false),
+            ("?external=192.0.2.1:443", false),
+            ("?remote=198.51.100.7:40123", false),
             ("?min-age=90", true),
             ("?min-age=91", false),
         ] {
@@ -156,6 +225,9 @@ mod tests {
         let all = Filter {
             address: Some("2001:db8::/64".parse().unwrap()),
             port: Some(80),
+            internal: Some("[2001:db8::1]:5555".parse().unwrap()),
+            external: Some("192.0.2.0/28".parse().unwrap()),
+            remote: Some("198.51.100.7:443".parse().unwrap()),
             protocol: Some(Transport::Icmp),
             state: Some("V6_FIN_RCV".to_owned()),
             min_age: Some(60),
@@ -167,7 +239,14 @@ mod tests {
 
     #[test]
     fn a_query_with_something_unknown_is_refused() {
-        for query in ["?colour=red", "?address=example.net", "?port=70000", "?protocol=sctp"] {
+        for query in [
+            "?colour=red",
+            "?remote=198.51.100.7:",
+            "?internal=x",
+            "?address=example.net",
+            "?port=70000",
+            "?protocol=sctp",
+        ] {
             let uri = format!("http://localhost/{query}").parse().unwrap();
             assert!(axum::extract::Query::<Filter>::try_from_uri(&uri).is_err(), "{query}");
         }

@@ -15,6 +15,8 @@
 //! | `POST /v1/dns/flush?name=` | [`api::Flushed`] |
 //! | `POST /v1/dns/drain?prefix=`, `POST /v1/dns/undrain?prefix=` | [`api::Drained`] |
 //!
+//! Whoever can connect may `GET`; everything else is for those whom a [`Guard`] admits.
+//!
 //! Listings of sessions and mappings take a [`filter::Filter`] as query.
 
 pub(crate) mod api;
@@ -24,6 +26,7 @@ mod dns;
 pub(crate) mod filter;
 pub(crate) mod health;
 mod listing;
+mod peer;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]
@@ -31,4 +34,5 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use peer::Guard;
 pub(crate) use socket::ControlSocket;

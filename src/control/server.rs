@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use nat64_core::{
     Counters, Direction, DropReason, MappingInfo, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
 };
@@ -23,6 +23,7 @@ use super::change::Wishes;
 use super::filter::Filter;
 use super::health::PrefixHealth;
 use super::listing;
+use super::peer::{self, Guard, Peer};
 use crate::session_log::SinkStats;
 
 /// Listings that are written at once; each may hold a shard's entries in memory and a thread.
@@ -86,8 +87,9 @@ impl Dns64View {
 }
 
 /// Answers on `listener` until the task is dropped.
-pub(crate) async fn serve(listener: UnixListener, view: Arc<View>) -> std::io::Result<()> {
-    axum::serve(listener, router(view)).await
+pub(crate) async fn serve(listener: UnixListener, view: Arc<View>, guard: Guard) -> std::io::Result<()> {
+    let router = router(view).layer(middleware::from_fn_with_state(guard, peer::guard));
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
 }
 
 /// The paths of the API.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +39,9 @@ pub(crate) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket, and its directory if need be. A socket that nobody answers at is replaced. On a runtime.
-    pub(crate) fn bind(path: &Path) -> Result<Self, SocketError> {
+    /// Makes the socket, and its directory if need be, with these permissions and, if there is one, for this group. A socket
+    /// that nobody answers at is replaced. On a runtime.
+    pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, SocketError> {
         let error = |action, path: &Path| {
             let path = path.to_owned();
             move |source| SocketError::Io { action, path, source }
@@ -55,7 +56,10 @@ impl ControlSocket {
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(error("make the control socket", path))?;
         let socket = Self { listener: Some(listener), path: path.to_owned(), made };
-        fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(error("set the permissions of", path))?;
+        if let Some(group) = group {
+            chown(path, None, Some(group)).map_err(error("give the group of control.group to", path))?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(error("set the permissions of", path))?;
         Ok(socket)
     }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::server::{Dns64View, View, serve};
-use super::{ControlSocket, client, listing};
+use super::{ControlSocket, Guard, client, listing};
+use crate::config::AccessSettings;
 
 /// A directory that is removed again.
 struct Directory(PathBuf);
@@ -47,6 +48,11 @@ async fn dns_only() -> Arc<View> {
     Arc::new(View { started: Instant::now(), wishes, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
 }
 
+/// Lets this process change things.
+fn guard() -> Guard {
+    Guard::new(&AccessSettings { mode: 0o660, group: None }).unwrap()
+}
+
 /// What a client reads.
 async fn answer(socket: &Path, path: &'static str) -> anyhow::Result<Value> {
     let socket = socket.to_owned();
@@ -64,8 +70,8 @@ async fn answer(socket: &Path, path: &'static str) -> anyhow::Result<Value> {
 #[tokio::test]
 async fn a_client_reads_what_the_daemon_tells() {
     let directory = Directory::new();
-    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
-    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
+    let mut socket = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await, guard()));
 
     let status = answer(&directory.socket(), "/v1/status").await.unwrap();
     let sessions = answer(&directory.socket(), "/v1/sessions").await.unwrap();
@@ -90,7 +96,7 @@ async fn the_socket_is_for_its_owner_and_group_and_goes_away() {
     let directory = Directory::new();
     let path = directory.0.join("made/for/it/nat64.sock");
 
-    let socket = ControlSocket::bind(&path).unwrap();
+    let socket = ControlSocket::bind(&path, 0o660, None).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
 
     drop(socket);
@@ -103,7 +109,7 @@ async fn a_socket_that_nobody_answers_at_is_replaced() {
     drop(UnixListener::bind(directory.socket()).unwrap());
     assert!(directory.socket().exists());
 
-    ControlSocket::bind(&directory.socket()).unwrap();
+    ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
 }
 
 #[tokio::test]
@@ -111,7 +117,7 @@ async fn a_socket_that_somebody_answers_at_is_left_alone() {
     let directory = Directory::new();
     let _other = UnixListener::bind(directory.socket()).unwrap();
 
-    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
+    let error = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap_err();
 
     assert!(error.to_string().starts_with("another nat64 answers at"), "{error}");
     assert!(directory.socket().exists());
@@ -122,7 +128,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let directory = Directory::new();
     fs::write(directory.socket(), "precious").unwrap();
 
-    let error = ControlSocket::bind(&directory.socket()).unwrap_err();
+    let error = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap_err();
 
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(fs::read_to_string(directory.socket()).unwrap(), "precious");
@@ -166,8 +172,8 @@ async fn a_reader_that_goes_away_ends_the_listing() {
 #[tokio::test]
 async fn dns64_is_explained_flushed_and_drained_by_its_clients() {
     let directory = Directory::new();
-    let mut socket = ControlSocket::bind(&directory.socket()).unwrap();
-    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await));
+    let mut socket = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
+    let server = tokio::spawn(serve(socket.take_listener().unwrap(), dns_only().await, guard()));
     let path = directory.socket();
     let tell = async |request: &'static str| {
         let path = path.clone();

@@ -7,8 +7,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::control::ControlSocket;
 use crate::control::server::{self, TranslatorView, View};
+use crate::control::{ControlSocket, Guard};
 use crate::metrics;
 use crate::net::{Network, Sources};
 use crate::session_log::SessionLog;
@@ -108,7 +108,7 @@ impl Running {
 impl Tasks {
     /// Serves the control API, the metrics, and DNS64 if it is on, and follows this host's links.
     pub(super) fn start(
-        listener: UnixListener,
+        (listener, guard): (UnixListener, Guard),
         metrics: Vec<TcpListener>,
         view: Arc<View>,
         dns64: Option<dns64::Server>,
@@ -126,7 +126,7 @@ impl Tasks {
         let metrics = metrics.collect();
         let report = failures.clone();
         let control = tokio::spawn(async move {
-            if let Err(error) = server::serve(listener, view).await {
+            if let Err(error) = server::serve(listener, view, guard).await {
                 let _ = report.send(Failure::Control(error.to_string())).await;
             }
         });

@@ -17,9 +17,9 @@ use super::links::{self, Follower};
 use super::mtus::Mtus;
 use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
-use crate::control::ControlSocket;
 use crate::control::change::Wishes;
 use crate::control::server::{Dns64View, TranslatorView, View};
+use crate::control::{ControlSocket, Guard};
 use crate::metrics;
 use crate::net::{self, Host, Links, Network, Sources, Watch};
 use crate::session_log::SessionLog;
@@ -42,7 +42,8 @@ pub(super) async fn start(
              capability, or leave the pool out to run DNS64 alone"
         );
     }
-    let mut socket = ControlSocket::bind(&settings.socket)?;
+    let guard = Guard::new(&settings.access)?;
+    let mut socket = ControlSocket::bind(&settings.socket, settings.access.mode, guard.group())?;
     let metrics = bind_metrics(settings).await?;
     let dns64 = match &settings.dns64 {
         Some(config) => Some(bind_dns64(settings, config, &own).await?),
@@ -72,7 +73,7 @@ pub(super) async fn start(
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
     let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
     let listener = socket.take_listener().context("the control socket was taken")?;
-    let tasks = Tasks::start(listener, metrics, Arc::clone(&view), dns64, followers, failures);
+    let tasks = Tasks::start((listener, guard), metrics, Arc::clone(&view), dns64, followers, failures);
     Ok(Running { socket, network, view, tasks, session_log, sources })
 }
 

@@ -7,6 +7,7 @@ mod support;
 
 mod changes;
 mod clients;
+mod control;
 mod demonstration;
 mod encrypted;
 mod exchange;
