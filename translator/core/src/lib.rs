@@ -26,6 +26,7 @@ mod prefixes;
 mod random;
 mod refuse;
 pub mod rewrite;
+mod saved;
 mod session;
 mod spill;
 pub mod stats;
@@ -46,6 +47,7 @@ pub use listing::{MappingInfo, PoolAddressInfo, SessionInfo, SubscriberInfo, Usa
 pub use memory::MemoryBound;
 pub use packet::{Gso, GsoKind, HEADROOM, Offload, PacketBuf, PartialChecksum, Protocol};
 pub use policy::{Draining, Policy, PolicyError};
+pub use saved::{NotRestored, SavedSession};
 pub use spill::Spill;
 pub use stats::Counters;
 pub use sweep::ReplaceError;

@@ -163,6 +163,26 @@ impl Blocks {
         port
     }
 
+    /// Notes that a port is in use that the subscriber had, in its block. Returns false if the block is another's.
+    pub(crate) fn take_back(&mut self, pool: &Pool, size: u16, subscriber: u128, external: External) -> bool {
+        let External { address, port } = external;
+        let first_port = port / size * size;
+        let of_subscriber = self.of_subscriber.entry(subscriber).or_default();
+        let is_same = |block: &&mut Block| block.address == address && block.first_port == first_port;
+        if let Some(block) = of_subscriber.iter_mut().find(is_same) {
+            block.used += 1;
+            return true;
+        }
+        let taken = pool.take_this_block(address, first_port, size);
+        if taken {
+            of_subscriber.push(Block { address, first_port, used: 1 });
+            self.owners.insert((address, first_port / size), subscriber);
+        } else if of_subscriber.is_empty() {
+            self.of_subscriber.remove(&subscriber);
+        }
+        taken
+    }
+
     /// Notes that a port is free again. Returns the block and its subscriber if it was the block's last.
     pub(crate) fn port_released(&mut self, pool: &Pool, size: u16, external: External) -> Option<(u128, Block)> {
         let owner = *self.owners.get(&(external.address, external.port / size))?;

@@ -85,6 +85,16 @@ impl Tally {
         self.bytes_high = self.bytes_high.wrapping_add(carry as u16);
     }
 
+    /// As many as these.
+    pub(crate) const fn of(traffic: crate::event::Traffic) -> Self {
+        Self {
+            packets: traffic.packets as u32,
+            packets_high: (traffic.packets >> 32) as u16,
+            bytes_high: (traffic.bytes >> 32) as u16,
+            bytes: traffic.bytes as u32,
+        }
+    }
+
     pub(crate) const fn total(&self) -> crate::event::Traffic {
         crate::event::Traffic {
             packets: (self.packets_high as u64) << 32 | self.packets as u64,

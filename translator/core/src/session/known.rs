@@ -129,7 +129,7 @@ impl Shard {
 
     /// The session of a mapping with `remote`.
     #[inline(always)]
-    fn session_of(&self, mapping: u32, entry: &Mapping, remote: Scope) -> Option<u32> {
+    pub(super) fn session_of(&self, mapping: u32, entry: &Mapping, remote: Scope) -> Option<u32> {
         let mut in_table = entry.sessions;
         if entry.own != Mapping::NO_OWN {
             let own = &self.sessions[entry.own];

@@ -10,6 +10,7 @@ mod overlap;
 mod pool;
 mod ports;
 mod refresh;
+mod restore;
 mod shard;
 mod slab;
 mod stored_syn;
@@ -28,5 +29,6 @@ pub(crate) use shard::{
     Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
 };
 pub(crate) use stored_syn::StoredSyns;
+pub(crate) use tcp::TcpState;
 pub(crate) use totals::Totals;
 pub(crate) use wheel::Tick;

@@ -34,12 +34,12 @@ impl Opener {
 }
 
 /// A mapping that is to be made once nothing can fail any more.
-struct Plan {
-    external: External,
-    subscriber: Option<u32>,
-    prefix: u128,
-    scope: Scope,
-    kind: MappingKind,
+pub(super) struct Plan {
+    pub(super) external: External,
+    pub(super) subscriber: Option<u32>,
+    pub(super) prefix: u128,
+    pub(super) scope: Scope,
+    pub(super) kind: MappingKind,
 }
 
 impl Shard {
@@ -233,7 +233,7 @@ impl Shard {
         reason
     }
 
-    fn insert_mapping(
+    pub(super) fn insert_mapping(
         &mut self,
         context: &mut Context<'_>,
         plan: Plan,
@@ -312,7 +312,7 @@ impl Shard {
         self.sessions[session].outbound.add(packet.packets, packet.bytes);
     }
 
-    fn insert_session(&mut self, context: &mut Context<'_>, session: Session) -> u32 {
+    pub(super) fn insert_session(&mut self, context: &mut Context<'_>, session: Session) -> u32 {
         let Session { mapping, remote, .. } = session;
         let index = self.sessions.insert(session);
         let Self { by_remote, sessions, mappings, keys, .. } = self;

@@ -99,6 +99,19 @@ impl Overlap {
         Some(external)
     }
 
+    /// Takes this very port, unless it is taken towards its destination.
+    pub(crate) fn take_exactly(&self, pool: &Pool, claim: &Claim) -> bool {
+        let Claim { protocol, external: External { address, port }, scope } = *claim;
+        let (number, bit) = (port / 64, 1 << (port % 64));
+        let is_static = pool.taken_word(protocol, address, number) & bit != 0;
+        let word = Word { protocol, address, scope, number };
+        let taken = !is_static && self.part(scope).take_bit(word, bit).is_some();
+        if taken {
+            pool.share(protocol, claim.external);
+        }
+        taken
+    }
+
     /// Notes whose a port is that [`Overlap::take`] gave.
     pub(crate) fn insert(&self, claim: Claim, slot: u32) {
         self.part(claim.scope).owners.insert(claim, slot);

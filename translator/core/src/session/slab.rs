@@ -35,6 +35,11 @@ impl<T: Copy> Slab<T> {
         u32::try_from(self.chunks.len() * CHUNK).unwrap_or(u32::MAX)
     }
 
+    /// Whether there is no entry.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// What is at an index: an entry, or one that was removed, which its owner has marked as such, or nothing.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {

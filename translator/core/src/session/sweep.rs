@@ -115,7 +115,7 @@ fn is_in_force(terms: &Terms, mapping: &Mapping) -> bool {
 }
 
 /// Whether a session may exist.
-fn allows(terms: &Terms, mapping: &Mapping, session: &Session) -> bool {
+pub(super) fn allows(terms: &Terms, mapping: &Mapping, session: &Session) -> bool {
     let Mapping { protocol, internal, internal_port, external, .. } = *mapping;
     let has_port = mapping.kind == MappingKind::Static
         || (terms.pool.has(external)

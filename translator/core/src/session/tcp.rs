@@ -24,7 +24,7 @@ pub(crate) enum TcpState {
 }
 
 impl TcpState {
-    #[cfg(test)]
+    /// All of them, in the order of their numbers.
     pub(crate) const ALL: [Self; 7] = [
         Self::V4Init,
         Self::V6Init,

@@ -96,6 +96,14 @@ impl Wheel {
         Self { heads: vec![NONE; 2 * RING as usize], tick: Tick(0), spread: true }
     }
 
+    /// Goes on to `now` at once, if there is no session.
+    pub(crate) fn skip_to(&mut self, now: Tick, sessions: &Slab<Session>) {
+        if sessions.is_empty() && now > self.tick {
+            self.tick = now;
+            self.spread = true;
+        }
+    }
+
     /// Puts a session that is in no bucket where its deadline belongs.
     pub(crate) fn insert(&mut self, sessions: &mut Slab<Session>, index: u32) {
         let bucket = self.bucket_for(sessions[index].expires);
@@ -121,6 +129,7 @@ impl Wheel {
 
     /// Does one step of what is due up to `now`.
     pub(crate) fn step(&mut self, sessions: &mut Slab<Session>, now: Tick) -> Step {
+        self.skip_to(now, sessions);
         while self.tick <= now {
             let far = RING + self.tick.0 / RING % RING;
             if !self.spread {

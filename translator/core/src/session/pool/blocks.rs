@@ -29,6 +29,11 @@ impl Pool {
         })
     }
 
+    /// Takes this very block, unless it is taken.
+    pub(crate) fn take_this_block(&self, address: AddressIndex, first_port: u16, size: u16) -> bool {
+        self.addresses[usize::from(address)].take_block(first_port / size)
+    }
+
     /// Gives a block back.
     pub(crate) fn release_block(&self, address: AddressIndex, first_port: u16, size: u16) {
         let number = first_port / size;
