@@ -28,21 +28,21 @@ pub(crate) fn from_ipv6(terms: &Terms, source: Ipv6Addr, destination: Ipv6Addr) 
     Ok((prefix, remote))
 }
 
-/// Whether policy keeps this packet from translation, and if so whether its sender is not to be told.
+/// The exclusion that keeps such a packet from translation, if there is one, with its place.
 #[cold]
 pub(crate) fn exclusion(
     policy: &Policy,
     source: Ipv6Addr,
     (remote, port): (Ipv4Addr, u16),
     protocol: Protocol,
-) -> Option<bool> {
-    let matches = |rule: &&Exclusion| {
+) -> Option<(usize, &Exclusion)> {
+    let matches = |(_, rule): &(usize, &Exclusion)| {
         rule.source.is_none_or(|net| net.contains(&source))
             && rule.destination.is_none_or(|net| net.contains(&remote))
             && rule.protocol.is_none_or(|of_rule| of_rule == protocol)
             && rule.ports.is_none_or(|(first, last)| protocol != Protocol::Icmp && (first..=last).contains(&port))
     };
-    policy.exclusions.iter().find(matches).map(|rule| rule.silent)
+    policy.exclusions.iter().enumerate().find(matches)
 }
 
 /// Checks a packet from the IPv4 side. Returns the pool address it was sent to, with the port still to be filled in.

@@ -23,6 +23,7 @@ pub mod packet;
 mod pass;
 pub mod policy;
 mod prefixes;
+mod preview;
 mod random;
 mod refuse;
 pub mod rewrite;
@@ -47,6 +48,7 @@ pub use listing::{MappingInfo, PoolAddressInfo, SessionInfo, SubscriberInfo, Usa
 pub use memory::MemoryBound;
 pub use packet::{Gso, GsoKind, HEADROOM, Offload, PacketBuf, PartialChecksum, Protocol};
 pub use policy::{Draining, Policy, PolicyError};
+pub use preview::Preview;
 pub use saved::{NotRestored, SavedSession};
 pub use spill::Spill;
 pub use stats::Counters;

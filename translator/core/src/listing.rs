@@ -199,7 +199,7 @@ impl Translator {
     }
 }
 
-fn describe_mapping(terms: &Terms, mapping: &Mapping) -> MappingInfo {
+pub(crate) fn describe_mapping(terms: &Terms, mapping: &Mapping) -> MappingInfo {
     MappingInfo {
         protocol: mapping.protocol,
         internal: (mapping.internal, mapping.internal_port),
@@ -210,7 +210,7 @@ fn describe_mapping(terms: &Terms, mapping: &Mapping) -> MappingInfo {
     }
 }
 
-fn describe_session(terms: &Terms, mapping: &Mapping, session: &Session, now: Timestamp) -> SessionInfo {
+pub(crate) fn describe_session(terms: &Terms, mapping: &Mapping, session: &Session, now: Timestamp) -> SessionInfo {
     let MappingInfo { protocol, internal, external, .. } = describe_mapping(terms, mapping);
     SessionInfo {
         protocol,

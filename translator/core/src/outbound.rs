@@ -64,10 +64,10 @@ impl Pass<'_> {
         let transport = transport.with_numbers(parsed.upper, packet.bytes(), parsed.header_len);
         let terms = self.terms;
         if !terms.policy.exclusions.is_empty()
-            && let Some(silent) =
+            && let Some((_, rule)) =
                 filter::exclusion(&terms.policy, parsed.source, (target.remote, transport.far), transport.protocol)
         {
-            return Err(Stop { silent, ..DropReason::AdministrativelyProhibited.into() });
+            return Err(Stop { silent: rule.silent, ..DropReason::AdministrativelyProhibited.into() });
         }
         let (packets, bytes) = segments(packet);
         let outgoing = Outgoing {

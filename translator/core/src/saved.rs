@@ -144,6 +144,23 @@ impl Translator {
         if session.expires <= now {
             return Err(NotRestored::Expired);
         }
+        self.with_context(now, |context| self.shard_of(session.internal.0).restore(context, session))
+    }
+
+    /// Makes a mapping, and its session if that is meant.
+    pub(crate) fn place(&self, now: Timestamp, session: &SavedSession, with_session: bool) {
+        self.with_context(now, |context| {
+            let mut shard = self.shard_of(session.internal.0);
+            if with_session {
+                // A session that is about to end may be refused; then the packet does without, as it would a moment later.
+                let _ = shard.restore(context, session);
+            } else {
+                shard.restore_mapping(context, session);
+            }
+        });
+    }
+
+    fn with_context<T>(&self, now: Timestamp, work: impl FnOnce(&mut Context<'_>) -> T) -> T {
         let terms = self.terms();
         let mut context = Context {
             terms: &terms,
@@ -155,7 +172,7 @@ impl Translator {
             // They go nowhere.
             events: &mut EventBuffer::new(0),
         };
-        self.shard_of(session.internal.0).restore(&mut context, session)
+        work(&mut context)
     }
 }
 

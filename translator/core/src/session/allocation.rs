@@ -67,6 +67,11 @@ impl Allocation {
         &self.share(source).open
     }
 
+    /// The sources of the rule that names a source's addresses, if there is one.
+    pub(crate) fn rule(&self, source: Ipv6Addr) -> Option<Ipv6Net> {
+        self.rules.iter().find(|(sources, _)| sources.contains(&source)).map(|(sources, _)| *sources)
+    }
+
     /// Whether a source has addresses at all, be it that none of them takes new sessions.
     pub(crate) fn has_addresses(&self, source: Ipv6Addr) -> bool {
         !self.share(source).all.is_empty()
@@ -102,7 +107,7 @@ pub(crate) struct Block {
     pub(crate) address: AddressIndex,
     pub(crate) first_port: u16,
     /// Ports in use or resting, of all protocols.
-    used: u32,
+    pub(crate) used: u32,
 }
 
 /// A port from a block, and the block if it was taken for this.
@@ -128,6 +133,19 @@ impl Blocks {
     /// The address of a subscriber's blocks, which outlive its mappings while their ports rest.
     pub(crate) fn address_of(&self, subscriber: u128) -> Option<AddressIndex> {
         self.of_subscriber.get(&subscriber)?.first().map(|block| block.address)
+    }
+
+    /// A subscriber's blocks.
+    pub(crate) fn of(&self, subscriber: u128) -> &[Block] {
+        self.of_subscriber.get(&subscriber).map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes these the subscriber's blocks.
+    pub(crate) fn adopt(&mut self, subscriber: u128, size: u16, blocks: Vec<Block>) {
+        self.owners.extend(blocks.iter().map(|block| ((block.address, block.first_port / size), subscriber)));
+        if !blocks.is_empty() {
+            self.of_subscriber.insert(subscriber, blocks);
+        }
     }
 
     /// Takes a port of the subscriber's blocks on `address`, or of a new block if it may have another.

@@ -129,23 +129,21 @@ impl Session {
     pub(crate) const REMOVED: u32 = u32::MAX;
 }
 
-#[cfg(test)]
 impl Session {
-    pub(crate) const fn for_tests() -> Self {
-        Self {
-            mapping: 0,
-            remote: Ipv4Addr::UNSPECIFIED,
-            remote_port: 0,
-            state: TcpState::V6Init,
-            prefix: 0,
-            expires: Tick::ZERO,
-            links: Links::NEW,
-            created: Tick::ZERO,
-            outbound: Tally::ZERO,
-            inbound: Tally::ZERO,
-            expected: [0; 2],
-        }
-    }
+    /// A session that nobody has.
+    pub(crate) const BLANK: Self = Self {
+        mapping: 0,
+        remote: Ipv4Addr::UNSPECIFIED,
+        remote_port: 0,
+        state: TcpState::V6Init,
+        prefix: 0,
+        expires: Tick::ZERO,
+        links: Links::NEW,
+        created: Tick::ZERO,
+        outbound: Tally::ZERO,
+        inbound: Tally::ZERO,
+        expected: [0; 2],
+    };
 }
 
 impl Tally {

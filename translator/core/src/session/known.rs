@@ -81,7 +81,7 @@ impl Shard {
 
     /// The mapping that a host's packets to a destination use.
     #[inline(always)]
-    fn mapping_towards(
+    pub(super) fn mapping_towards(
         &self,
         policy: &Policy,
         protocol: Protocol,
@@ -117,7 +117,13 @@ impl Shard {
     /// The mapping that a slot names, if the slot still says the truth: between reading it and locking the shard, the
     /// port may have changed hands.
     #[inline(always)]
-    fn owner(&self, mapping: u32, protocol: Protocol, external: External, remote: Scope) -> Option<&Mapping> {
+    pub(super) fn owner(
+        &self,
+        mapping: u32,
+        protocol: Protocol,
+        external: External,
+        remote: Scope,
+    ) -> Option<&Mapping> {
         let entry = self.mappings.get(mapping)?;
         let alive = match entry.kind {
             MappingKind::Free => false,

@@ -9,6 +9,7 @@ mod open;
 mod overlap;
 mod pool;
 mod ports;
+mod preview;
 mod refresh;
 mod restore;
 mod shard;

@@ -276,7 +276,7 @@ impl Shard {
         index
     }
 
-    fn insert_subscriber(&mut self, prefix: u128, address: AddressIndex) -> u32 {
+    pub(super) fn insert_subscriber(&mut self, prefix: u128, address: AddressIndex) -> u32 {
         let index =
             self.subscribers.insert(Subscriber { prefix, mappings: 0, sessions: 0, address, second: 0, opened: 0 });
         let Self { by_prefix, subscribers, keys, .. } = self;

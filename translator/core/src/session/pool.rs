@@ -205,6 +205,16 @@ impl Pool {
         !self.addresses[usize::from(address)].ports.is_empty()
     }
 
+    /// Copies which ports and blocks of some addresses are taken, those that this pool has, from another.
+    pub(crate) fn copy_use(&self, other: &Self, addresses: &[Ipv4Addr]) {
+        for address in addresses {
+            if let (Some(to), Some(from)) = (self.index_of(*address), other.index_of(*address)) {
+                let (to, from) = (&self.addresses[usize::from(to)].state, &other.addresses[usize::from(from)].state);
+                to.copy_use(from);
+            }
+        }
+    }
+
     /// How many addresses have a place, be they in the pool or not.
     #[cfg(test)]
     pub(crate) const fn places_in_all(&self) -> usize {
@@ -397,6 +407,20 @@ impl Default for AddressState {
 }
 
 impl AddressState {
+    fn copy_use(&self, other: &Self) {
+        let copy = |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        let copy_all = |to: &[AtomicU64], from: &[AtomicU64]| {
+            to.iter().zip(from).for_each(|(to, from)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
+        };
+        for (to, from) in self.protocols.iter().zip(&other.protocols) {
+            copy_all(&to.taken, &from.taken);
+            copy(&to.count, &from.count);
+        }
+        copy_all(&self.blocks, &other.blocks);
+        copy(&self.blocks_taken, &other.blocks_taken);
+        copy(&self.shared, &other.shared);
+    }
+
     /// Whether no port is taken, shared or at rest, nor a block.
     fn is_unused(&self) -> bool {
         let counts = self.protocols.iter().map(|table| &table.count).chain([&self.blocks_taken, &self.shared]);

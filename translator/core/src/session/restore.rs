@@ -44,7 +44,7 @@ impl Shard {
             inbound: Tally::of(saved.inbound),
             expected: saved.expected,
         };
-        let mapping = self.mapping_to_restore(context, (saved, external), &session)?;
+        let mapping = self.mapping_to_restore(context, (saved, external), Some(&session))?;
         if self.session_of(mapping, &self.mappings[mapping], saved.remote).is_some() {
             return Err(NotRestored::Taken);
         }
@@ -53,19 +53,28 @@ impl Shard {
         Ok(())
     }
 
+    /// Takes a mapping over without the session that comes with it. Until it has one it stays.
+    pub(crate) fn restore_mapping(&mut self, context: &mut Context<'_>, saved: &SavedSession) {
+        if let Some((external, _)) = placed(context.terms, saved) {
+            // What is not allowed any more is about to end.
+            let _ = self.mapping_to_restore(context, (saved, external), None);
+        }
+    }
+
     /// The mapping of a session that is taken over: one that is there, or a new one.
     fn mapping_to_restore(
         &mut self,
         context: &mut Context<'_>,
         (saved, external): (&SavedSession, External),
-        session: &Session,
+        session: Option<&Session>,
     ) -> Result<u32, NotRestored> {
         let scope = saved.scope.unwrap_or(EVERYWHERE);
         if let Some((index, mapping)) = self.mapping_of(saved.protocol, saved.internal, scope) {
             if mapping.external != external {
                 return Err(NotRestored::Taken);
             }
-            return if allows(context.terms, mapping, session) { Ok(index) } else { Err(NotRestored::NotAllowed) };
+            let is_allowed = session.is_none_or(|session| allows(context.terms, mapping, session));
+            return if is_allowed { Ok(index) } else { Err(NotRestored::NotAllowed) };
         }
         if context.totals.mappings() >= context.terms.policy.limits.mappings {
             return Err(NotRestored::TableFull);
@@ -84,7 +93,7 @@ impl Shard {
         // It was no haste of this second.
         let subscriber = self.mappings[index].subscriber;
         self.subscribers[subscriber].opened = 0;
-        if allows(context.terms, &self.mappings[index], session) {
+        if session.is_none_or(|session| allows(context.terms, &self.mappings[index], session)) {
             return Ok(index);
         }
         self.remove_mapping(context, index, End::Clean);
@@ -126,7 +135,7 @@ fn placed(terms: &Terms, saved: &SavedSession) -> Option<(External, u8)> {
     (terms.pool.has(external) && is_shared | saved.scope.is_none()).then_some((external, number))
 }
 
-fn saved(terms: &Terms, mapping: &Mapping, session: &Session) -> SavedSession {
+pub(super) fn saved(terms: &Terms, mapping: &Mapping, session: &Session) -> SavedSession {
     SavedSession {
         protocol: mapping.protocol,
         internal: (mapping.internal, mapping.internal_port),

@@ -14,6 +14,16 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    /// Takes the counts of others over.
+    pub(crate) fn copy(&self, others: &Self) {
+        let copy = |to: &[AtomicU32], from: &[AtomicU32]| {
+            to.iter().zip(from).for_each(|(to, from)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
+        };
+        copy(&self.mappings, &others.mappings);
+        copy(&self.sessions, &others.sessions);
+        copy(std::slice::from_ref(&self.resting_ports), std::slice::from_ref(&others.resting_ports));
+    }
+
     pub(crate) fn mapping_added(&self, protocol: Protocol) {
         self.mappings[protocol as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -15,7 +15,6 @@ use crate::time::Timestamp;
 pub(crate) struct Tick(u32);
 
 impl Tick {
-    #[cfg(test)]
     pub(crate) const ZERO: Self = Self(0);
     const MILLIS: u64 = 100;
 
@@ -177,7 +176,7 @@ mod tests {
     fn table(deadlines: &[u32]) -> (Slab<Session>, Wheel) {
         let (mut sessions, mut wheel) = (Slab::new(), Wheel::new());
         for &deadline in deadlines {
-            let index = sessions.insert(Session { expires: Tick(deadline), ..Session::for_tests() });
+            let index = sessions.insert(Session { expires: Tick(deadline), ..Session::BLANK });
             wheel.insert(&mut sessions, index);
         }
         (sessions, wheel)
