@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Subscribers(QueryArgs),
     /// List the pool addresses and how many of their ports are taken
     Pool(QueryArgs),
-    /// Explain drop reasons: what each means, and what to do
+    /// Explain drop reasons, or what would become of a packet
     Explain(ReasonArgs),
     /// Tell whose a pool port is, and which ports a host has, by the configuration alone
     #[command(long_about = WHOSE)]
@@ -337,13 +337,63 @@ pub(crate) struct ListArgs {
 
 /// `nat64 explain`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ReasonArgs {
+    /// Something else to explain.
+    #[command(subcommand)]
+    pub(crate) command: Option<ExplainCommand>,
     /// A drop reason, as in `nat64 status` [default: all of them]
     #[arg(value_name = "REASON")]
     pub(crate) reason: Option<String>,
     /// Print JSON: an array of objects
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `nat64 explain` with something else than a reason
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExplainCommand {
+    /// Say what the running daemon would do with a packet, and why; nothing is sent or changed
+    #[command(long_about = PACKET)]
+    Packet(PacketArgs),
+}
+
+const PACKET: &str = "\
+Say what the running daemon would do with a packet, and why; nothing is sent or changed.
+
+The packet is built from --from, --to and --protocol, or read from a capture. From inside, both ends are IPv6 addresses, the \
+destination under a translation prefix; from outside, both are IPv4 addresses, the destination in the pool.
+
+  nat64 explain packet --from [2001:db8:1::10]:50000 --to [64:ff9b::c633:6407]:443 --protocol tcp
+  nat64 explain packet --file trouble.pcapng --count 5";
+
+/// `nat64 explain packet`
+#[derive(Debug, Args)]
+pub(crate) struct PacketArgs {
+    /// Who sends it, with the port (for ICMP: the identifier)
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "file", requires = "to")]
+    pub(crate) from: Option<SocketAddr>,
+    /// Whom it is for, with the port (for ICMP from outside: the identifier)
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "from")]
+    pub(crate) to: Option<SocketAddr>,
+    /// The protocol; for ICMP an echo request from inside, a reply from outside
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    pub(crate) protocol: Transport,
+    /// Flags of TCP, separated by commas
+    #[arg(long, value_name = "FLAGS", default_value = "SYN")]
+    pub(crate) flags: String,
+    /// Bytes of data after the transport header
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) size: u16,
+    /// Take packets from this file, in pcap or pcapng
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The first so many IP packets of the file
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub(crate) count: usize,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
 }
 
 /// `nat64 completions`

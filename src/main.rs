@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod decode;
 mod metrics;
 mod net;
 mod session_log;

@@ -4,6 +4,7 @@ mod change;
 mod check;
 mod dns;
 mod explain;
+mod explain_packet;
 mod generate;
 mod query;
 mod status;
@@ -15,7 +16,7 @@ mod whose;
 use std::io::{self, BufWriter, Stdout, Write};
 
 pub(crate) use self::whose::Asked;
-use crate::cli::Command;
+use crate::cli::{Command, ExplainCommand};
 use crate::daemon;
 
 /// Does what the command line says.
@@ -32,7 +33,10 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Whose(args) => whose::whose(&args),
         Command::Subscribers(args) => query::subscribers(&args),
         Command::Pool(args) => query::pool(&args),
-        Command::Explain(args) => explain::explain(&args),
+        Command::Explain(args) => match &args.command {
+            Some(ExplainCommand::Packet(packet)) => explain_packet::packet(packet),
+            None => explain::explain(&args),
+        },
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::WhoHad(args) => who_had::who_had(&args),

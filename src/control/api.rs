@@ -42,6 +42,69 @@ pub(crate) struct Reloaded {
     pub(crate) settled: bool,
 }
 
+/// What would become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PacketPreview {
+    /// The packet in words.
+    pub(crate) packet: String,
+    /// `translated`, `hairpinned`, `held`, `refused` (dropped, and its sender is told) or `dropped`.
+    pub(crate) verdict: String,
+    /// Why it would be dropped.
+    pub(crate) reason: Option<String>,
+    /// What that means.
+    pub(crate) meaning: Option<String>,
+    /// What an operator can do about it.
+    pub(crate) remedy: Option<String>,
+    /// What would be sent on in its place, in words: the translated packet, or the answer to its sender.
+    pub(crate) result: Option<String>,
+    /// The same in hexadecimal bytes.
+    pub(crate) result_bytes: Option<String>,
+    /// What would be sent beside it.
+    pub(crate) others: Vec<String>,
+    /// The translation prefix that its destination is under.
+    pub(crate) prefix: Option<String>,
+    /// The subscriber that it counts for.
+    pub(crate) subscriber: Option<Ipv6Net>,
+    /// The number of the entry of `translator.exclude` that it meets, from 1.
+    pub(crate) exclusion: Option<usize>,
+    /// The sources of the pool rule that its subscriber has.
+    pub(crate) pool_rule: Option<Ipv6Net>,
+    /// The mapping that it has now.
+    pub(crate) mapping: Option<Mapping>,
+    /// The session that it has now.
+    pub(crate) session: Option<Session>,
+    /// What would be made.
+    pub(crate) would_create: Vec<Created>,
+    /// Pool addresses that a new mapping could be on, 256 at the most.
+    pub(crate) candidates: Vec<Ipv4Addr>,
+    /// The ports that its subscriber has by arithmetic.
+    pub(crate) share: Option<Share>,
+}
+
+/// Something that would be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Created {
+    /// `mapping`, `session` or `block`.
+    pub(crate) what: String,
+    /// The host's end; a block's subscriber.
+    pub(crate) internal: Endpoint<Ipv6Addr>,
+    /// The pool's end; of a block its first port. The port of a new mapping is an example.
+    pub(crate) external: Endpoint<Ipv4Addr>,
+    /// The IPv4 host's end of a session.
+    pub(crate) remote: Option<Endpoint<Ipv4Addr>>,
+}
+
+/// Ports of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// The address.
+    pub(crate) address: Ipv4Addr,
+    /// The first port.
+    pub(crate) first_port: u16,
+    /// The last port.
+    pub(crate) last_port: u16,
+}
+
 /// A static mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StaticEntry {

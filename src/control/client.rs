@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
@@ -80,15 +80,34 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
+/// As [`tell`], with a body.
+pub(crate) fn tell_of<T: DeserializeOwned>(socket: &Path, path: &str, body: Vec<u8>) -> anyhow::Result<T> {
+    let mut answer = Vec::new();
+    send_with(socket, (Method::POST, path), body.into(), |piece| {
+        answer.extend_from_slice(piece);
+        Ok(true)
+    })?;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
 fn send(
     socket: &Path,
     method: Method,
     path: &str,
     take: impl FnMut(&[u8]) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
+    send_with(socket, (method, path), Bytes::new(), take)
+}
+
+fn send_with(
+    socket: &Path,
+    (method, path): (Method, &str),
+    body: Bytes,
+    take: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, request(socket, method, path)).await;
+        let asked = tokio::time::timeout(PATIENCE, request(socket, method, path, body)).await;
         let response = asked.with_context(|| {
             format!("nat64 at {} does not answer; it may be starting, or stuck", socket.display())
         })??;
@@ -96,7 +115,7 @@ fn send(
     })
 }
 
-async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
+async fn request(socket: &Path, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!(
             "cannot reach nat64 at {}: is it running? `systemctl status nat64` or `nat64 run` tell more; --control-socket \
@@ -106,7 +125,7 @@ async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Re
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header("host", "localhost").body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header("host", "localhost").body(Full::new(body))?;
     let response = sender.send_request(request).await;
     response.with_context(|| format!("nat64 at {} hung up; it may be stopping", socket.display()))
 }

@@ -8,6 +8,7 @@
 //! | `GET /v1/subscribers` | an array of [`api::Subscriber`], one per line |
 //! | `GET /v1/pool` | an array of [`api::PoolAddress`], one per line |
 //! | `DELETE /v1/sessions?dry-run=&all=` | [`api::Closed`] |
+//! | `POST /v1/explain`, with a packet as body | [`api::PacketPreview`] |
 //! | `POST /v1/reload?dry-run=` | [`api::Reloaded`] |
 //! | `GET`, `POST`, `DELETE /v1/static?protocol=&external=&internal=` | an array of [`api::StaticEntry`] |
 //! | `POST /v1/drain?address=`, `POST /v1/undrain?address=` | [`api::Draining`] |
@@ -27,6 +28,7 @@ pub(crate) mod filter;
 pub(crate) mod health;
 mod listing;
 mod peer;
+mod preview;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]

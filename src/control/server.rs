@@ -102,6 +102,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/v1/subscribers", get(subscribers))
         .route("/v1/pool", get(pool))
         .merge(super::change::router())
+        .merge(super::preview::router())
         .merge(super::dns::router())
         .with_state(api)
 }
@@ -342,7 +343,7 @@ fn dropped(counters: &[Arc<Counters>]) -> std::collections::BTreeMap<String, u64
         .collect()
 }
 
-fn session(info: &SessionInfo, now: Timestamp) -> Session {
+pub(super) fn session(info: &SessionInfo, now: Timestamp) -> Session {
     Session {
         protocol: info.protocol.name().to_owned(),
         internal: info.internal.into(),
@@ -357,7 +358,7 @@ fn session(info: &SessionInfo, now: Timestamp) -> Session {
     }
 }
 
-fn mapping(info: &MappingInfo, now: Timestamp) -> Mapping {
+pub(super) fn mapping(info: &MappingInfo, now: Timestamp) -> Mapping {
     Mapping {
         protocol: info.protocol.name().to_owned(),
         internal: info.internal.into(),

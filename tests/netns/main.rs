@@ -11,6 +11,7 @@ mod control;
 mod demonstration;
 mod encrypted;
 mod exchange;
+mod explained;
 mod idle;
 mod lifecycle;
 mod listings;

@@ -86,6 +86,7 @@ impl Tally {
     }
 
     /// As many as these.
+    #[expect(clippy::cast_possible_truncation, reason = "the numbers are cut into their parts")]
     pub(crate) const fn of(traffic: crate::event::Traffic) -> Self {
         Self {
             packets: traffic.packets as u32,
