@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::Asked;
+use crate::commands::{Asked, Pane};
 use crate::config::{DEFAULT_SOCKET, Overrides, Transport};
 use crate::control::filter::Filter;
 
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what the running daemon does, on one screen
     Status(QueryArgs),
+    /// Watch what happens now: rates, talkers, sessions, drops, DNS64
+    #[command(long_about = TOP)]
+    Top(TopArgs),
     /// List the sessions: who inside talks to whom outside
     Sessions(ListArgs),
     /// List the mappings (BIB): which pool address and port belong to whom inside
@@ -322,6 +325,38 @@ pub(crate) struct TakesNoneArgs {
     /// How to ask.
     #[command(flatten)]
     pub(crate) query: QueryArgs,
+}
+
+const TOP: &str = "\
+Watch what happens now: rates, talkers, sessions, drops, DNS64.
+
+Keys: 1 2 3 for the panes, Tab, Up and Down to select, s to sort, / to show only some sessions, c to close what is selected, p to \
+pause, ? for help, q to quit. Colours are left out where NO_COLOR is set. If the daemon goes away, the screen stays and goes on \
+when it is back.";
+
+/// `nat64 top`
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) interval: f64,
+    /// What is shown first
+    #[arg(long, value_name = "PANE", value_enum, default_value = "overview")]
+    pub(crate) pane: Pane,
+    /// Print one screen after one interval, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Whose traffic is shown.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Unix socket of the running daemon
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) control_socket: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.2..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "allowed are 0.2 to 3600 seconds".to_owned())
 }
 
 /// Options of the listings that can be narrowed down.

@@ -9,12 +9,14 @@ mod generate;
 mod query;
 mod status;
 mod table;
+mod top;
 mod version;
 mod who_had;
 mod whose;
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+pub(crate) use self::top::Pane;
 pub(crate) use self::whose::Asked;
 use crate::cli::{Command, ExplainCommand};
 use crate::daemon;
@@ -28,6 +30,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => daemon::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => query::status(&args),
+        Command::Top(args) => top::top(&args),
         Command::Sessions(args) => query::sessions(&args),
         Command::Mappings(args) => query::mappings(&args),
         Command::Whose(args) => whose::whose(&args),

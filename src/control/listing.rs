@@ -14,21 +14,23 @@ const PIECE: usize = 64 << 10;
 /// Pieces that wait for the reader.
 const PIECES: usize = 2;
 
-/// A JSON array of what `collect` finds in each shard, one entry per line.
+/// A JSON array of what `collect` finds, one entry per line.
 ///
-/// `collect` appends a shard's entries to the list that it is given; it is called on a thread that may wait.
-pub(crate) fn respond<T, F>(shards: usize, permit: OwnedSemaphorePermit, mut collect: F) -> Response
+/// `collect` appends some entries to the list that it is given and says whether there are more, in which case it is called
+/// again; it is called on a thread that may wait.
+pub(crate) fn respond<T, F>(permit: OwnedSemaphorePermit, mut collect: F) -> Response
 where
     T: Serialize + Send + 'static,
-    F: FnMut(usize, &mut Vec<T>) + Send + 'static,
+    F: FnMut(&mut Vec<T>) -> bool + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut pieces = Pieces { sender, piece: Vec::with_capacity(2 * PIECE), is_first: true };
         let mut entries = Vec::new();
-        for shard in 0..shards {
-            collect(shard, &mut entries);
+        let mut has_more = true;
+        while has_more {
+            has_more = collect(&mut entries);
             for entry in entries.drain(..) {
                 if pieces.push(&entry).is_err() {
                     return;

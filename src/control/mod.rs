@@ -12,19 +12,22 @@
 //! | `POST /v1/reload?dry-run=` | [`api::Reloaded`] |
 //! | `GET`, `POST`, `DELETE /v1/static?protocol=&external=&internal=` | an array of [`api::StaticEntry`] |
 //! | `POST /v1/drain?address=`, `POST /v1/undrain?address=` | [`api::Draining`] |
+//! | `GET /v1/top` | [`top::Top`] |
 //! | `GET /v1/dns/explain?name=&type=&client=&listener=` | [`api::Explanation`] |
 //! | `POST /v1/dns/flush?name=` | [`api::Flushed`] |
 //! | `POST /v1/dns/drain?prefix=`, `POST /v1/dns/undrain?prefix=` | [`api::Drained`] |
 //!
 //! Whoever can connect may `GET`; everything else is for those whom a [`Guard`] admits.
 //!
-//! Listings of sessions and mappings take a [`filter::Filter`] as query.
+//! Listings of sessions and mappings, and the top, take a [`filter::Filter`] as query.
 
 pub(crate) mod api;
 pub(crate) mod change;
 pub(crate) mod client;
 mod dns;
 pub(crate) mod filter;
+#[cfg(test)]
+pub(crate) mod flows;
 pub(crate) mod health;
 mod listing;
 mod peer;
@@ -35,6 +38,7 @@ mod socket;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod top;
 
 pub(crate) use peer::Guard;
 pub(crate) use socket::ControlSocket;

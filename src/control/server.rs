@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use nat64_core::{
-    Counters, Direction, DropReason, MappingInfo, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
+    Counters, Direction, DropReason, MappingInfo, Page, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
 };
 use nat64_dataplane::{Dataplane, DeviceInfo, IoStats};
 use tokio::net::UnixListener;
@@ -24,9 +24,10 @@ use super::filter::Filter;
 use super::health::PrefixHealth;
 use super::listing;
 use super::peer::{self, Guard, Peer};
+use super::top::Watchers;
 use crate::session_log::SinkStats;
 
-/// Listings that are written at once; each may hold a shard's entries in memory and a thread.
+/// Listings that are written at once; each holds a page of entries in memory, and a thread.
 const LISTINGS: usize = 4;
 
 /// What the API tells of.
@@ -94,7 +95,7 @@ pub(crate) async fn serve(listener: UnixListener, view: Arc<View>, guard: Guard)
 
 /// The paths of the API.
 pub(crate) fn router(view: Arc<View>) -> Router {
-    let api = Api { view, listings: Arc::new(Semaphore::new(LISTINGS)) };
+    let api = Api { view, listings: Arc::new(Semaphore::new(LISTINGS)), watchers: Arc::default() };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/sessions", get(sessions).delete(super::change::close))
@@ -103,6 +104,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/v1/pool", get(pool))
         .merge(super::change::router())
         .merge(super::preview::router())
+        .route("/v1/top", get(top))
         .merge(super::dns::router())
         .with_state(api)
 }
@@ -111,6 +113,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
 pub(super) struct Api {
     pub(super) view: Arc<View>,
     listings: Arc<Semaphore>,
+    watchers: Arc<Watchers>,
 }
 
 async fn status(State(api): State<Api>) -> Json<Status> {
@@ -118,68 +121,82 @@ async fn status(State(api): State<Api>) -> Json<Status> {
 }
 
 async fn sessions(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
-    list(&api, move |view, shard, now, found: &mut Vec<Session>| {
+    list(&api, move |translator, page, now, found: &mut Vec<Session>| {
         let mut add = |info: &SessionInfo| {
             if filter.takes_session(info, now) {
                 found.push(session(info, now));
             }
         };
-        view.translator.visit_sessions(shard, now, &mut add);
+        translator.page_of_sessions(page, now, &mut add)
     })
 }
 
 async fn mappings(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
-    list(&api, move |view, shard, now, found: &mut Vec<Mapping>| {
+    list(&api, move |translator, page, now, found: &mut Vec<Mapping>| {
         let mut add = |info: &MappingInfo| {
             if filter.takes_mapping(info, now) {
                 found.push(mapping(info, now));
             }
         };
-        view.translator.visit_mappings(shard, &mut add);
+        translator.page_of_mappings(page, &mut add)
     })
 }
 
 async fn subscribers(State(api): State<Api>) -> Response {
-    list(&api, |view, shard, _, found: &mut Vec<Subscriber>| {
+    list(&api, |translator, page, _, found: &mut Vec<Subscriber>| {
         let mut add = |info: &SubscriberInfo| {
             let SubscriberInfo { prefix, address, mappings, sessions } = *info;
             found.push(Subscriber { prefix, address, mappings, sessions });
         };
-        view.translator.visit_subscribers(shard, &mut add);
+        translator.page_of_subscribers(page, &mut add)
     })
 }
 
 async fn pool(State(api): State<Api>) -> Response {
-    list(&api, |view, shard, _, found: &mut Vec<PoolAddress>| {
-        // The pool is not divided into shards.
-        if shard == 0 {
-            found.extend(view.translator.pool_addresses().into_iter().map(|info| PoolAddress {
-                address: info.address,
-                ports: info.ports,
-                taken: ByProtocol::new(info.taken),
-            }));
-        }
+    list(&api, |translator, _, _, found: &mut Vec<PoolAddress>| {
+        found.extend(translator.pool_addresses().into_iter().map(|info| PoolAddress {
+            address: info.address,
+            ports: info.ports,
+            taken: ByProtocol::new(info.taken),
+        }));
+        None
     })
 }
 
-/// Answers with what `collect` finds in each shard of the translator; nothing if that is off.
+async fn top(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
+    let Some(sampler) = api.watchers.sampler(&filter) else {
+        let message = "too many others watch with filters of their own; try again when one has ended\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    };
+    // A million sessions take a while to be looked at.
+    let looked = tokio::task::spawn_blocking(move || {
+        let view = api.view.translator.as_ref()?;
+        Some(sampler.lock().unwrap_or_else(PoisonError::into_inner).look(&view.translator, &filter, || view.now()))
+    });
+    match looked.await {
+        Ok(top) => Json(top.unwrap_or_default()).into_response(),
+        Err(panic) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{panic}\n")).into_response(),
+    }
+}
+
+/// Answers with what `collect` finds on each page of the translator; nothing if that is off.
 fn list<T, F>(api: &Api, mut collect: F) -> Response
 where
     T: serde::Serialize + Send + 'static,
-    F: FnMut(&TranslatorView, usize, Timestamp, &mut Vec<T>) + Send + 'static,
+    F: FnMut(&Translator, Page, Timestamp, &mut Vec<T>) -> Option<Page> + Send + 'static,
 {
     let Ok(permit) = Arc::clone(&api.listings).try_acquire_owned() else {
         let message = "too many listings are being read; try again when one has ended\n";
         return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
     };
     let view = Arc::clone(&api.view);
-    let shards = view.translator.as_ref().map_or(0, |view| view.translator.shards());
-    listing::respond(shards, permit, move |shard, found| {
-        if let Some(translator) = &view.translator
-            && let Some(now) = translator.now()
-        {
-            collect(translator, shard, now, found);
-        }
+    let mut page = Some(Page::default());
+    listing::respond(permit, move |found| {
+        page = page.zip(view.translator.as_ref()).and_then(|(page, translator)| {
+            let now = translator.now()?;
+            collect(&translator.translator, page, now, found)
+        });
+        page.is_some()
     })
 }
 

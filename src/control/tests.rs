@@ -136,24 +136,25 @@ async fn a_file_that_is_no_socket_is_left_alone() {
 
 #[tokio::test]
 async fn a_long_listing_is_written_in_pieces_and_only_as_fast_as_it_is_read() {
-    const SHARDS: usize = 50;
+    const PAGES: usize = 50;
     let listings = Arc::new(Semaphore::new(1));
     let collected = Arc::new(AtomicU32::new(0));
     let permit = Arc::clone(&listings).try_acquire_owned().unwrap();
     let counter = Arc::clone(&collected);
 
-    let response = listing::respond(SHARDS, permit, move |shard, found| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        found.extend((0..10_000).map(|number| shard * 10_000 + number));
+    let response = listing::respond(permit, move |found| {
+        let page = usize::try_from(counter.fetch_add(1, Ordering::Relaxed)).unwrap();
+        found.extend((0..10_000).map(|number| page * 10_000 + number));
+        page + 1 < PAGES
     });
     let mut body = response.into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.len() < 100_000, "a piece is small: {}", first.len());
-    assert!(collected.load(Ordering::Relaxed) < 10, "most shards are not looked at before somebody reads");
+    assert!(collected.load(Ordering::Relaxed) < 10, "most pages are not looked at before somebody reads");
 
     let rest = body.collect().await.unwrap().to_bytes();
     let numbers: Vec<usize> = serde_json::from_slice(&[&first[..], &rest[..]].concat()).unwrap();
-    assert!(numbers.into_iter().eq(0..SHARDS * 10_000));
+    assert!(numbers.into_iter().eq(0..PAGES * 10_000));
     let ended = listings.acquire().await;
     assert!(ended.is_ok(), "the next listing may begin");
 }
@@ -163,7 +164,10 @@ async fn a_reader_that_goes_away_ends_the_listing() {
     let listings = Arc::new(Semaphore::new(1));
     let permit = Arc::clone(&listings).try_acquire_owned().unwrap();
 
-    let response = listing::respond(usize::MAX, permit, |shard, found| found.extend([shard; 1000]));
+    let response = listing::respond(permit, |found| {
+        found.extend([7; 1000]);
+        true
+    });
     drop(response);
 
     assert!(listings.acquire().await.is_ok());

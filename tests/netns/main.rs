@@ -23,4 +23,5 @@ mod refusal;
 mod servers;
 mod session_log;
 mod signed;
+mod top;
 mod transfer;

@@ -94,6 +94,13 @@ pub struct Usage {
     pub pool_ports_taken: [u64; Protocol::ALL.len()],
 }
 
+/// Some hundred entries that are listed under one lock. The default is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    shard: usize,
+    number: u32,
+}
+
 impl Translator {
     /// How many shards [`Translator::visit_mappings`] and [`Translator::visit_sessions`] can be asked for.
     #[must_use]
@@ -127,12 +134,7 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_mappings(&self, shard: usize, visit: &mut dyn FnMut(&MappingInfo)) {
-        let terms = self.terms();
-        let mut describe = |mapping: &Mapping| visit(&describe_mapping(&terms, mapping));
-        let mut page = 0;
-        while self.shard(shard).page_of_mappings(page, &mut describe) {
-            page += 1;
-        }
+        each_page(shard, |page| self.page_of_mappings(page, visit));
     }
 
     /// As [`Translator::visit_mappings`], for the sessions of a shard.
@@ -140,13 +142,7 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_sessions(&self, shard: usize, now: Timestamp, visit: &mut dyn FnMut(&SessionInfo)) {
-        let terms = self.terms();
-        let mut describe =
-            |mapping: &Mapping, session: &Session| visit(&describe_session(&terms, mapping, session, now));
-        let mut page = 0;
-        while self.shard(shard).page_of_sessions(page, &mut describe) {
-            page += 1;
-        }
+        each_page(shard, |page| self.page_of_sessions(page, now, visit));
     }
 
     /// As [`Translator::visit_mappings`], for the subscribers of a shard.
@@ -154,20 +150,42 @@ impl Translator {
     /// # Panics
     /// If there is no such shard.
     pub fn visit_subscribers(&self, shard: usize, visit: &mut dyn FnMut(&SubscriberInfo)) {
+        each_page(shard, |page| self.page_of_subscribers(page, visit));
+    }
+
+    /// Calls `visit` for the mappings of one page under one lock and returns the next page, if there is one: for those who
+    /// hold on to no more than a page at a time. What is made or removed between two pages may or may not be on one.
+    /// `visit` must not call the translator.
+    pub fn page_of_mappings(&self, page: Page, visit: &mut dyn FnMut(&MappingInfo)) -> Option<Page> {
+        let shard = self.shard(page.shard);
+        // Not before the lock: what is in the shard was made under these terms or earlier ones.
         let terms = self.terms();
-        let length = terms.policy.subscriber_length;
-        let mut describe = |subscriber: &Subscriber| {
-            visit(&SubscriberInfo {
-                prefix: Ipv6Net::new_assert(subscriber.prefix.into(), length),
-                address: terms.pool.address(subscriber.address),
-                mappings: subscriber.mappings,
-                sessions: subscriber.sessions,
-            });
-        };
-        let mut page = 0;
-        while self.shard(shard).page_of_subscribers(page, &mut describe) {
-            page += 1;
+        let mut describe = |mapping: &Mapping| visit(&describe_mapping(&terms, mapping));
+        self.page_after(page, shard.page_of_mappings(page.number, &mut describe))
+    }
+
+    /// As [`Translator::page_of_mappings`], for sessions.
+    pub fn page_of_sessions(&self, page: Page, now: Timestamp, visit: &mut dyn FnMut(&SessionInfo)) -> Option<Page> {
+        let shard = self.shard(page.shard);
+        let terms = self.terms();
+        let mut describe =
+            |mapping: &Mapping, session: &Session| visit(&describe_session(&terms, mapping, session, now));
+        self.page_after(page, shard.page_of_sessions(page.number, &mut describe))
+    }
+
+    /// As [`Translator::page_of_mappings`], for subscribers.
+    pub fn page_of_subscribers(&self, page: Page, visit: &mut dyn FnMut(&SubscriberInfo)) -> Option<Page> {
+        let shard = self.shard(page.shard);
+        let terms = self.terms();
+        let mut describe = |subscriber: &Subscriber| visit(&describe_subscriber(&terms, subscriber));
+        self.page_after(page, shard.page_of_subscribers(page.number, &mut describe))
+    }
+
+    fn page_after(&self, Page { shard, number }: Page, has_more: bool) -> Option<Page> {
+        if has_more {
+            return Some(Page { shard, number: number + 1 });
         }
+        (shard + 1 < self.shard_count()).then_some(Page { shard: shard + 1, number: 0 })
     }
 
     /// Ends the sessions of a shard that `wanted` says yes to, of one page of some hundreds under one lock, with
@@ -196,6 +214,23 @@ impl Translator {
     #[must_use]
     pub fn pool_addresses(&self) -> Vec<PoolAddressInfo> {
         self.terms().pool.usage().collect()
+    }
+}
+
+/// Asks for the pages of one shard, one after the other.
+fn each_page(shard: usize, mut visit: impl FnMut(Page) -> Option<Page>) {
+    let mut page = Some(Page { shard, number: 0 });
+    while let Some(this) = page.filter(|page| page.shard == shard) {
+        page = visit(this);
+    }
+}
+
+fn describe_subscriber(terms: &Terms, subscriber: &Subscriber) -> SubscriberInfo {
+    SubscriberInfo {
+        prefix: Ipv6Net::new_assert(subscriber.prefix.into(), terms.policy.subscriber_length),
+        address: terms.pool.address(subscriber.address),
+        mappings: subscriber.mappings,
+        sessions: subscriber.sessions,
     }
 }
 

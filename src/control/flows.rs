@@ -1,0 +1,58 @@
+//! A translator with sessions in it, for tests of those who show them.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use nat64_core::policy::PoolRange;
+use nat64_core::{HEADROOM, Offload, PacketBuf, Policy, Timestamp, Translator, Verdict, Worker};
+use pref64::Pref64;
+
+/// A translator and what sends packets through it.
+pub(crate) struct Flows {
+    /// The translator.
+    pub(crate) translator: Arc<Translator>,
+    worker: Worker,
+    storage: Vec<u8>,
+}
+
+impl Flows {
+    /// The default policy, with the pool 192.0.2.0/28.
+    pub(crate) fn new() -> Self {
+        let pool = PoolRange { last: Ipv4Addr::new(192, 0, 2, 15), ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 0)) };
+        let mut policy = Policy::new(vec![Self::prefix()], vec![pool]);
+        policy.limits.sessions = 2_000_000;
+        policy.limits.mappings = 2_000_000;
+        let translator = Arc::new(Translator::new(policy, 42).unwrap());
+        Self { translator, worker: Worker::new(), storage: vec![0; 4096] }
+    }
+
+    fn prefix() -> Pref64 {
+        "2001:db8:64::/96".parse().unwrap()
+    }
+
+    /// The address of a host inside.
+    pub(crate) fn host(number: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 1, number, 0, 0, 0, 1)
+    }
+
+    /// Sends UDP from a host and port to port 53 of 198.51.100.`remote`, and so on with larger numbers.
+    pub(crate) fn send(&mut self, at: u64, (host, port): (u16, u16), remote: u32, len: usize) {
+        let destination = Self::prefix().embed(Ipv4Addr::from_bits(0xc633_6400 + remote));
+        let mut packet = Vec::with_capacity(48 + len);
+        let builder = PacketBuilder::ipv6(Self::host(host).octets(), destination.octets(), 64).udp(port, 53);
+        builder.write(&mut packet, &vec![0; len]).unwrap();
+        self.storage[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
+        let mut buffer = PacketBuf::new(&mut self.storage, HEADROOM, packet.len(), Offload::default());
+        let verdict = self.translator.batch(Timestamp::from_millis(at), &mut self.worker).translate(&mut buffer);
+        assert!(matches!(verdict, Verdict::Translated(_)), "{verdict:?}");
+        self.worker.events.drain().for_each(drop);
+    }
+
+    /// Lets everything expire that is due.
+    pub(crate) fn expire_all(&mut self, at: u64) {
+        while self.translator.expire(Timestamp::from_millis(at), &mut self.worker) {
+            self.worker.events.drain().for_each(drop);
+        }
+    }
+}
