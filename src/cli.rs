@@ -106,6 +106,8 @@ pub(crate) enum Command {
     /// Ask and change the DNS64 server of the running daemon
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// Print the description of the control API (OpenAPI 3.1)
+    Openapi,
     /// Print what a shell completes command lines by
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them to a directory

@@ -40,6 +40,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
             Some(ExplainCommand::Packet(packet)) => explain_packet::packet(packet),
             None => explain::explain(&args),
         },
+        Command::Openapi => print(&crate::control::openapi::text()?),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::WhoHad(args) => who_had::who_had(&args),

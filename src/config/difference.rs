@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -43,7 +44,7 @@ pub(crate) const RELOADED: [&str; 31] = [
 ];
 
 /// A key whose value differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct KeyChange {
     /// The key, with its tables.
     pub(crate) key: String,

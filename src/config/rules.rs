@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::ValueEnum;
 use nat64_core::Protocol;
 use nat64_core::policy::{Exclusion, StaticMapping};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{Ipv4Range, Ipv6Range, PortRange};
@@ -41,7 +42,7 @@ pub(crate) struct Static {
 }
 
 /// A transport with mappings, in files, on the command line and in queries of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Transport {
     Tcp,

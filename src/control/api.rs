@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::Ipv6Net;
 use nat64_core::event;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::KeyChange;
 
 /// What the daemon does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Status {
     /// The daemon's version.
     pub(crate) version: String,
@@ -30,7 +31,7 @@ pub(crate) struct Status {
 }
 
 /// What came of a new configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Reloaded {
     /// Whether it was only looked at.
     pub(crate) dry_run: bool,
@@ -43,7 +44,7 @@ pub(crate) struct Reloaded {
 }
 
 /// What would become of a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PacketPreview {
     /// The packet in words.
     pub(crate) packet: String,
@@ -64,10 +65,12 @@ pub(crate) struct PacketPreview {
     /// The translation prefix that its destination is under.
     pub(crate) prefix: Option<String>,
     /// The subscriber that it counts for.
+    #[schemars(with = "String")]
     pub(crate) subscriber: Option<Ipv6Net>,
     /// The number of the entry of `translator.exclude` that it meets, from 1.
     pub(crate) exclusion: Option<usize>,
     /// The sources of the pool rule that its subscriber has.
+    #[schemars(with = "String")]
     pub(crate) pool_rule: Option<Ipv6Net>,
     /// The mapping that it has now.
     pub(crate) mapping: Option<Mapping>,
@@ -82,7 +85,7 @@ pub(crate) struct PacketPreview {
 }
 
 /// Something that would be made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Created {
     /// `mapping`, `session` or `block`.
     pub(crate) what: String,
@@ -95,7 +98,7 @@ pub(crate) struct Created {
 }
 
 /// Ports of one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Share {
     /// The address.
     pub(crate) address: Ipv4Addr,
@@ -106,7 +109,7 @@ pub(crate) struct Share {
 }
 
 /// A static mapping.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct StaticEntry {
     /// Its protocol.
     pub(crate) protocol: String,
@@ -119,7 +122,7 @@ pub(crate) struct StaticEntry {
 }
 
 /// What takes no new sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Draining {
     /// Whether nothing does.
     pub(crate) everything: bool,
@@ -131,14 +134,14 @@ pub(crate) struct Draining {
 }
 
 /// Sessions that were ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Closed {
     /// How many.
     pub(crate) sessions: u64,
 }
 
 /// A log of sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SessionLogStatus {
     /// Where it is written to.
     pub(crate) to: String,
@@ -151,7 +154,7 @@ pub(crate) struct SessionLogStatus {
 }
 
 /// What the translator does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct TranslatorStatus {
     /// The network device.
     pub(crate) device: DeviceStatus,
@@ -183,7 +186,7 @@ pub(crate) struct TranslatorStatus {
 }
 
 /// The network device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct DeviceStatus {
     /// Its name.
     pub(crate) name: String,
@@ -206,7 +209,7 @@ pub(crate) struct DeviceStatus {
 }
 
 /// The IPv4 addresses of the translator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PoolStatus {
     /// Its ranges.
     pub(crate) ranges: Vec<PoolRange>,
@@ -219,7 +222,7 @@ pub(crate) struct PoolStatus {
 }
 
 /// Consecutive addresses of the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PoolRange {
     /// The first address.
     pub(crate) first: Ipv4Addr,
@@ -232,7 +235,7 @@ pub(crate) struct PoolRange {
 }
 
 /// What the DNS64 server does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Dns64Status {
     /// Where it answers.
     pub(crate) listen: Vec<SocketAddr>,
@@ -246,32 +249,33 @@ pub(crate) struct Dns64Status {
 }
 
 /// Whether addresses under a prefix are handed out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PrefixStatus {
     /// The prefix.
     pub(crate) prefix: String,
     /// `up`; nothing is synthesised under a prefix that is `draining` or `down`.
+    #[schemars(with = "String")]
     pub(crate) state: dns64::PrefixState,
     /// Why it is not up.
     pub(crate) reason: Option<String>,
 }
 
 /// What became of the prefixes that were to be drained, or not any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Drained {
     /// All prefixes, as they are now.
     pub(crate) prefixes: Vec<PrefixStatus>,
 }
 
 /// What was forgotten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Flushed {
     /// How many answers.
     pub(crate) answers: usize,
 }
 
 /// Why a client is told what it is told about a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Explanation {
     /// The name.
     pub(crate) name: String,
@@ -290,7 +294,7 @@ pub(crate) struct Explanation {
 }
 
 /// One rule and what it found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Rule {
     /// What was looked at.
     pub(crate) rule: String,
@@ -301,7 +305,8 @@ pub(crate) struct Rule {
 }
 
 /// One value for each protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ByProtocolOf_{T}")]
 pub(crate) struct ByProtocol<T> {
     /// TCP.
     pub(crate) tcp: T,
@@ -324,7 +329,7 @@ impl<T: Copy> ByProtocol<T> {
 }
 
 /// A count of packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Traffic {
     /// Packets.
     pub(crate) packets: u64,
@@ -339,7 +344,8 @@ impl From<event::Traffic> for Traffic {
 }
 
 /// An address and a port, or an identifier for ICMP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EndpointOf_{A}")]
 pub(crate) struct Endpoint<A> {
     /// The address.
     pub(crate) address: A,
@@ -360,7 +366,7 @@ impl<A: Into<IpAddr> + Copy> std::fmt::Display for Endpoint<A> {
 }
 
 /// A session: someone inside talks to someone outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Session {
     /// `tcp`, `udp` or `icmp`.
     pub(crate) protocol: String,
@@ -385,7 +391,7 @@ pub(crate) struct Session {
 }
 
 /// A mapping (BIB entry): a pool address and port stand for someone inside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Mapping {
     /// `tcp`, `udp` or `icmp`.
     pub(crate) protocol: String,
@@ -402,9 +408,10 @@ pub(crate) struct Mapping {
 }
 
 /// A subscriber: a source prefix that has mappings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Subscriber {
     /// Its prefix.
+    #[schemars(with = "String")]
     pub(crate) prefix: Ipv6Net,
     /// The pool address of its mappings.
     pub(crate) address: Ipv4Addr,
@@ -415,7 +422,7 @@ pub(crate) struct Subscriber {
 }
 
 /// A pool address and its use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PoolAddress {
     /// The address.
     pub(crate) address: Ipv4Addr,

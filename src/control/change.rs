@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use nat64_core::policy::StaticMapping;
 use nat64_core::{Protocol, SessionInfo};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -73,31 +74,41 @@ pub(super) fn router() -> axum::Router<Api> {
         .route("/v1/undrain", post(undrain))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct How {
+pub(super) struct How {
+    /// Only tell what would change.
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(super) struct Which {
+    /// The protocol.
     protocol: Transport,
+    /// The pool address and port.
     external: SocketAddrV4,
+    /// The host inside and its port.
     internal: SocketAddrV6,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct What {
+pub(super) struct What {
+    /// A pool address; the whole gateway without it.
     address: Option<Ipv4Addr>,
 }
 
 /// What is wanted of sessions beside a filter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Closing {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) struct Closing {
+    /// All sessions, if there is no filter.
+    #[schemars(default)]
     all: bool,
+    /// Only count them.
+    #[schemars(default)]
     dry_run: bool,
 }
 

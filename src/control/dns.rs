@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use pref64::Pref64;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::api::{Drained, Flushed};
@@ -23,12 +24,16 @@ pub(super) fn router() -> axum::Router<Api> {
 }
 
 /// What to explain.
-#[derive(Debug, Deserialize)]
-struct Question {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Question {
+    /// The name that is asked for.
     name: String,
+    /// The type of the records.
     #[serde(default = "aaaa", rename = "type")]
     kind: String,
+    /// Who asks; this host without it.
     client: Option<IpAddr>,
+    /// Where it asks; the first listener without it.
     listener: Option<SocketAddr>,
 }
 
@@ -37,14 +42,17 @@ fn aaaa() -> String {
 }
 
 /// A name, or all.
-#[derive(Debug, Deserialize)]
-struct Meant {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Meant {
+    /// The name, with all names below it; all names without it.
     name: Option<String>,
 }
 
 /// A prefix, or all.
-#[derive(Debug, Deserialize)]
-struct MeantPrefix {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct MeantPrefix {
+    /// The prefix; all prefixes without it.
+    #[schemars(with = "Option<String>")]
     prefix: Option<Pref64>,
 }
 

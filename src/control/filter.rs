@@ -8,30 +8,35 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 use nat64_core::{MappingInfo, Protocol, SessionInfo, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::client::with_query;
 use crate::config::Transport;
 
 /// What an entry must be like. What is not given matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Filter {
     /// Only what has this address, or one of this range, at any end: 2001:db8::1, 198.51.100.0/24
     #[arg(long, value_name = "ADDRESS", value_parser = range)]
     #[serde(deserialize_with = "range_in_text")]
+    #[schemars(with = "Option<String>")]
     pub(crate) address: Option<IpNet>,
     /// Only what has this port, or ICMP identifier, at any end
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Only what has this host inside, with or without a port: 2001:db8::1, 2001:db8::/64, [2001:db8::1]:5555
     #[arg(long, value_name = "END")]
+    #[schemars(with = "Option<String>")]
     pub(crate) internal: Option<End>,
     /// Only what has this pool address, with or without a port: 192.0.2.1, 192.0.2.1:40123
     #[arg(long, value_name = "END")]
+    #[schemars(with = "Option<String>")]
     pub(crate) external: Option<End>,
     /// Only sessions with this host outside, with or without a port: 198.51.100.7, 198.51.100.7:443
     #[arg(long, value_name = "END")]
+    #[schemars(with = "Option<String>")]
     pub(crate) remote: Option<End>,
     /// Only this protocol
     #[arg(long, value_name = "PROTOCOL")]

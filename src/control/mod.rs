@@ -30,6 +30,7 @@ pub(crate) mod filter;
 pub(crate) mod flows;
 pub(crate) mod health;
 mod listing;
+pub(crate) mod openapi;
 mod peer;
 mod preview;
 pub(crate) mod server;

@@ -9,6 +9,7 @@ mod sampler;
 mod watchers;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::Session;
@@ -19,7 +20,7 @@ pub(super) use watchers::Watchers;
 pub(crate) const RANKS: usize = 50;
 
 /// Who uses the translator most.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Top {
     /// Milliseconds that rates are the average of; none at the first look, when there are no rates yet.
     pub(crate) interval_milliseconds: Option<u64>,
@@ -34,7 +35,7 @@ pub(crate) struct Top {
 }
 
 /// The first of many, by what they send and receive, and by how many sessions they have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Ranking {
     /// The most traffic first.
     pub(crate) by_traffic: Vec<Talker>,
@@ -43,9 +44,10 @@ pub(crate) struct Ranking {
 }
 
 /// One side of sessions, and all that goes through them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Talker {
     /// A subscriber's prefix, or an address outside.
+    #[schemars(with = "String")]
     pub(crate) who: IpNet,
     /// How many sessions it has; in the ranking by traffic, how many of these have traffic.
     pub(crate) sessions: u64,
@@ -56,7 +58,7 @@ pub(crate) struct Talker {
 }
 
 /// A session and what goes through it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct BusySession {
     /// The session.
     #[serde(flatten)]
