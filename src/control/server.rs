@@ -105,6 +105,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .merge(super::change::router())
         .merge(super::preview::router())
         .route("/v1/top", get(top))
+        .merge(super::trace::router())
         .merge(super::dns::router())
         .with_state(api)
 }
