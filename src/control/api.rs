@@ -85,7 +85,7 @@ pub(crate) struct PacketPreview {
 }
 
 /// A packet on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct TracedPacket {
     /// When it was read, in nanoseconds since 1970.
     pub(crate) at_nanos: u64,

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use nat64_core::{Direction, DropReason, Protocol, Verdict};
 use nat64_dataplane::{TapFilter, TapReader, Tapped};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -30,11 +31,12 @@ const SILENCE: Duration = Duration::from_secs(1);
 const PIECE: usize = 64;
 
 /// Which packets are traced, and how much of each. The command line's options and the query of the API are the same.
-#[derive(Clone, Debug, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Args, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct TraceFilter {
     /// Only packets with this address, or one of this range, before or after translation
     #[arg(long, value_name = "ADDRESS", value_parser = filter::range)]
+    #[schemars(with = "Option<String>")]
     #[serde(deserialize_with = "filter::range_in_text", skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<IpNet>,
     /// Only packets with this port, or ICMP identifier, before or after translation
@@ -65,7 +67,7 @@ pub(crate) struct TraceFilter {
 const SNAP: u16 = 256;
 
 /// A side of the translator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Side {
     /// Hosts behind the translator.
