@@ -34,6 +34,8 @@ mod listing;
 pub(crate) mod openapi;
 mod peer;
 mod preview;
+#[cfg(test)]
+mod scale_tests;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]
