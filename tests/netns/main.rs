@@ -24,5 +24,4 @@ mod servers;
 mod session_log;
 mod signed;
 mod top;
-mod traced;
 mod transfer;

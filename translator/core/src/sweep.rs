@@ -3,13 +3,17 @@
 //! New terms count from the next batch on, for new packets and new sessions. What exists and is not allowed under them is
 //! ended by the timers, a page at a time, so that no packet waits for it. That begins when no batch is left that works
 //! under the terms before, since such a one may still open what the new ones do not allow.
+//!
+//! Where the new terms have addresses or prefixes that a batch under those before does not know, it could meet sessions
+//! that it cannot tell the ends of. So all batches get to know them first, and the new terms come when the last batch that
+//! does not has ended, mostly at once.
 
 use std::sync::Arc;
 
 use crate::pass::Pass;
 use crate::policy::{MappingBehavior, Policy, PolicyError, StaticMapping};
-use crate::session::External;
-use crate::terms::Terms;
+use crate::session::{External, slot_owner};
+use crate::terms::{Settled, Terms};
 use crate::translator::{SHARDS, Translator};
 
 /// Why a policy cannot take the place of the one in force, which stays.
@@ -31,6 +35,8 @@ pub enum ReplaceError {
 pub(crate) struct Sweep {
     /// Terms that batches may still work under.
     unsettled: Vec<Arc<Terms>>,
+    /// Terms that are to come when there are none of these.
+    next: Option<Arc<Terms>>,
     stage: Stage,
 }
 
@@ -83,7 +89,8 @@ impl Policy {
 }
 
 impl Translator {
-    /// Puts a policy in the place of the one in force, from the next batch on. Sessions that it allows go on; the others
+    /// Puts a policy in the place of the one in force, from the next batch on, or, where it has other addresses or prefixes,
+    /// as soon as [`Translator::expire`] finds that batches under way have ended. Sessions that it allows go on; the others
     /// are ended by [`Translator::expire`], soon and a few at a time, with [`EndReason::Removed`](crate::event::EndReason).
     /// Lifetimes that have become shorter are cut. Limits count for what is new.
     ///
@@ -98,11 +105,20 @@ impl Translator {
             if let Some(key) = before.policy.fixed_difference(&policy) {
                 return Err(ReplaceError::Fixed(key));
             }
-            Terms::new(policy, Some(&before)).ok_or(ReplaceError::TooMany)?
+            let settled = Settled(sweep.is_none());
+            let terms = Terms::new(policy, Some((&before, settled))).ok_or(ReplaceError::TooMany)?;
+            (before.aware_of(&terms), Arc::new(terms))
         };
-        let mut unsettled = sweep.take().map(|sweep| sweep.unsettled).unwrap_or_default();
-        unsettled.push(self.swap_terms(terms));
-        *sweep = Some(Sweep { unsettled, stage: Stage::Adopt(0) });
+        let unsettled = sweep.take().map(|sweep| sweep.unsettled).unwrap_or_default();
+        let sweep = sweep.insert(Sweep { unsettled, next: None, stage: Stage::Adopt(0) });
+        match terms {
+            (Some(aware), next) => {
+                sweep.unsettled.push(self.swap_terms(Arc::new(aware)));
+                sweep.next = Some(next);
+                sweep.go_on(self);
+            }
+            (None, terms) => sweep.unsettled.push(self.swap_terms(terms)),
+        }
         Ok(())
     }
 
@@ -113,14 +129,31 @@ impl Translator {
     }
 }
 
+impl Sweep {
+    /// Terms that are to come.
+    pub(crate) fn next(&self) -> Option<&Terms> {
+        self.next.as_deref()
+    }
+
+    /// Lets the next terms come if they can. Returns whether no batch works under others than those in force.
+    fn go_on(&mut self, translator: &Translator) -> bool {
+        self.unsettled.retain(|terms| Arc::strong_count(terms) > 1);
+        if self.unsettled.is_empty()
+            && let Some(next) = self.next.take()
+        {
+            self.unsettled.push(translator.swap_terms(next));
+        }
+        self.unsettled.is_empty()
+    }
+}
+
 /// Does a bounded part of what is left to do after a policy was replaced. Returns whether there is more.
 pub(crate) fn sweep(pass: &mut Pass<'_>) -> bool {
     let translator = pass.translator;
     // Who replaces the policy is quick; what is left is done the next time.
     let Some(mut state) = translator.sweep.try_lock() else { return false };
     let Some(sweep) = state.as_mut() else { return false };
-    sweep.unsettled.retain(|terms| Arc::strong_count(terms) > 1);
-    if !sweep.unsettled.is_empty() {
+    if !sweep.go_on(translator) {
         return false;
     }
     let next = sweep.stage.step(pass);
@@ -176,6 +209,9 @@ pub(crate) fn adopt(pass: &mut Pass<'_>, mapping: &StaticMapping) {
     let Some(address) = pass.terms.pool.index_of(external.0) else { return };
     let external = External { address, port: external.1 };
     let translator = pass.translator;
+    if let Some((shard, index)) = slot_owner(pass.terms.pool.slot(protocol, external)) {
+        translator.shard(shard as usize).oust_from(index, protocol, internal, external);
+    }
     translator.shard_of(internal.0).adopt_static(&mut pass.context(), protocol, internal, external);
 }
 

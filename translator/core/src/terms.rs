@@ -25,6 +25,10 @@ pub(crate) struct Terms {
     pub(crate) vouched: Option<(u8, Pref64)>,
 }
 
+/// Whether no batch works under earlier terms, and no session refers to what is not in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settled(pub(crate) bool);
+
 /// Where the policy's static mappings are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statics {
@@ -34,13 +38,15 @@ pub(crate) struct Statics {
 
 impl Terms {
     /// The terms of a checked policy, which take the place of `before`. Nothing if addresses or prefixes are too many
-    /// together with those of which something is left.
-    pub(crate) fn new(policy: Policy, before: Option<&Self>) -> Option<Self> {
+    /// together with those of which something is left; what is not in force in `before` is left if it is not settled.
+    pub(crate) fn new(policy: Policy, before: Option<(&Self, Settled)>) -> Option<Self> {
         let (pool, prefixes) = match before {
-            Some(before) => (Pool::after(&before.pool, &policy.pool)?, before.prefixes.clone()),
-            None => (Pool::new(&policy.pool), Prefixes::default()),
+            Some((before, settled)) => (
+                Pool::after(&before.pool, settled, &policy.pool)?,
+                Prefixes::after(&before.prefixes, settled, &policy.prefixes)?,
+            ),
+            None => (Pool::new(&policy.pool), Prefixes::after(&Prefixes::default(), Settled(true), &policy.prefixes)?),
         };
-        let prefixes = Prefixes::after(&prefixes, &policy.prefixes)?;
         let vouched = prefixes.iter().next().filter(|_| established::sessions_vouch(&policy));
         Some(Self {
             allocation: Allocation::new(&policy, &pool),
@@ -51,6 +57,19 @@ impl Terms {
             prefixes,
             pool,
             policy,
+        })
+    }
+
+    /// These terms, for batches that may meet sessions that were opened under `next`: they know the addresses and prefixes
+    /// of both. Nothing if they do anyway.
+    pub(crate) fn aware_of(&self, next: &Self) -> Option<Self> {
+        if self.pool.knows(&next.pool) && self.prefixes.know(&next.prefixes) {
+            return None;
+        }
+        Some(Self {
+            pool: self.pool.aware_of(&next.pool),
+            prefixes: self.prefixes.aware_of(&next.prefixes),
+            ..self.clone()
         })
     }
 

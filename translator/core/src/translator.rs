@@ -89,10 +89,12 @@ impl Translator {
         }
     }
 
-    /// The policy in force.
+    /// The policy in force, or the next one if that waits for batches to end.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        self.terms().policy.clone()
+        let sweep = self.sweep.lock();
+        let next = sweep.as_ref().and_then(Sweep::next);
+        next.map_or_else(|| self.terms().policy.clone(), |terms| terms.policy.clone())
     }
 
     /// The translation prefix that sessions and events name by this number, if there is or was one.
@@ -105,8 +107,8 @@ impl Translator {
         self.terms.load()
     }
 
-    pub(crate) fn swap_terms(&self, terms: Terms) -> Arc<Terms> {
-        self.terms.swap(Arc::new(terms))
+    pub(crate) fn swap_terms(&self, terms: Arc<Terms>) -> Arc<Terms> {
+        self.terms.swap(terms)
     }
 
     /// The MTUs that translated Packet Too Big and Fragmentation Needed do not exceed (RFC 7915 §4.2, §5.2).

@@ -87,7 +87,7 @@ impl Way {
         assert!(terms.vouched.is_some(), "the short way is what is tested");
         if !short {
             terms.vouched = None;
-            translator.swap_terms(terms);
+            translator.swap_terms(terms.into());
         }
         Self { translator, worker: Worker::new() }
     }

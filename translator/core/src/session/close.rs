@@ -3,6 +3,7 @@
 use super::allocation::{Block, Resting, block_size};
 use super::entry::{Mapping, MappingKind, Session};
 use super::overlap::{Claim, EVERYWHERE};
+use super::pool::External;
 use super::shard::{Context, Internal, Probe, Shard};
 use super::table::{shrink, shrink_map, shrink_queue};
 use super::tcp::TcpState;
@@ -148,7 +149,7 @@ impl Shard {
         }
         if kind == MappingKind::Former {
             // It was no port of a block, so that none has to be told.
-            give_back(context, &port);
+            context.terms.pool.renounce(protocol, external);
             return;
         }
         let rest = context.terms.policy.timers.port_quarantine;
@@ -175,24 +176,23 @@ impl Shard {
         }
     }
 
-    fn release_port(&mut self, context: &mut Context<'_>, port: &Claim) {
+    pub(super) fn release_port(&mut self, context: &mut Context<'_>, port: &Claim) {
         if port.scope != EVERYWHERE {
             context.overlap.release(&context.terms.pool, port);
             return;
         }
-        give_back(context, port);
+        context.terms.pool.give_back(port.protocol, port.external);
+        self.leave_block(context, port.external);
+    }
+
+    /// Notes that a port is no port of its block any more, if it was one.
+    #[inline]
+    pub(super) fn leave_block(&mut self, context: &mut Context<'_>, external: External) {
         if let Some(size) = block_size(&context.terms.policy)
-            && let Some((prefix, block)) = self.blocks.port_released(&context.terms.pool, size, port.external)
+            && let Some((prefix, block)) = self.blocks.port_released(&context.terms.pool, size, external)
         {
             report_block(context, prefix, (block, size), |last_port| EventKind::BlockReleased { last_port });
         }
-    }
-}
-
-/// Gives a port back to the pool, unless it is a static mapping's by now.
-fn give_back(context: &Context<'_>, port: &Claim) {
-    if !context.terms.statics.have_external(port.protocol, port.external) {
-        context.terms.pool.release(port.protocol, port.external);
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Mapping {
     pub(crate) external: External,
     pub(crate) protocol: Protocol,
     pub(crate) kind: MappingKind,
+    /// A static mapping has its host's or its pool's end by now, so that it ends soon.
+    pub(crate) ousted: bool,
     /// The destination that the mapping is for; everywhere for endpoint-independent ones.
     pub(crate) scope: Scope,
     pub(crate) subscriber: u32,

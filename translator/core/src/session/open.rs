@@ -257,6 +257,7 @@ impl Shard {
             external: plan.external,
             protocol,
             kind: plan.kind,
+            ousted: false,
             scope: plan.scope,
             subscriber,
             sessions: 0,

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod choice;
+mod heirs;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use zerocopy::FromZeros;
 
 pub(super) use self::choice::lowest;
 use self::choice::{Class, choose};
+use self::heirs::Heirs;
 use crate::listing::PoolAddressInfo;
 use crate::memory::ALLOCATION;
 use crate::packet::Protocol;
 use crate::policy::PoolRange;
 use crate::random::Random;
+use crate::terms::Settled;
 
 const WORDS: usize = 1024;
 const PORTS: usize = 65_536;
@@ -78,6 +81,8 @@ struct AddressState {
     blocks_taken: AtomicU32,
     /// Mappings of shared ports.
     shared: AtomicU32,
+    /// Ports that static mappings are to have when whoever has them now is done.
+    heirs: Heirs,
 }
 
 /// Where addresses are while a pool is made.
@@ -106,12 +111,12 @@ impl Pool {
     /// The pool of a checked policy.
     pub(crate) fn new(ranges: &[PoolRange]) -> Self {
         let nothing = Self { runs: Vec::new(), span: (0, 0), addresses: Vec::new() };
-        Self::after(&nothing, ranges).unwrap_or(nothing)
+        Self::after(&nothing, Settled(true), ranges).unwrap_or(nothing)
     }
 
     /// The pool of a checked policy, where `before` was in force, and nothing is in use but of addresses that `before` has.
-    /// Nothing if there are too many addresses together with those of which something is in use.
-    pub(crate) fn after(before: &Self, ranges: &[PoolRange]) -> Option<Self> {
+    /// Places of which nothing is in use are used again, if all is settled. Nothing if there are too many addresses.
+    pub(crate) fn after(before: &Self, settled: Settled, ranges: &[PoolRange]) -> Option<Self> {
         let mut all: Vec<(u32, u16, u16)> = ranges
             .iter()
             .flat_map(|range| {
@@ -119,7 +124,7 @@ impl Pool {
             })
             .collect();
         all.sort_unstable();
-        let mut places = before.places();
+        let mut places = before.places(settled);
         let mut pool = Self { runs: Vec::new(), span: (0, 0), addresses: before.addresses.clone() };
         pool.addresses.iter_mut().for_each(|entry| entry.ports.clear());
         for (bits, first_port, last_port) in all {
@@ -135,10 +140,10 @@ impl Pool {
     }
 
     /// Where the addresses of this pool are, and which places have nothing that is in use or in force.
-    fn places(&self) -> Places {
+    fn places(&self, settled: Settled) -> Places {
         let mut places = Places { known: HashMap::default(), free: Vec::new() };
         for (index, entry) in (0..).zip(&self.addresses) {
-            if entry.ports.is_empty() && entry.state.is_unused() {
+            if settled.0 && entry.ports.is_empty() && entry.state.is_unused() {
                 places.free.push(index);
             } else {
                 places.known.insert(entry.address.to_bits(), index);
@@ -177,6 +182,24 @@ impl Pool {
         };
         places.known.insert(bits, index);
         Some(index)
+    }
+
+    /// Whether every place of `next` has the same address here.
+    pub(crate) fn knows(&self, next: &Self) -> bool {
+        let addresses = |pool: &Self| pool.addresses.iter().map(|entry| entry.address).collect::<Vec<_>>();
+        addresses(self).get(..next.addresses.len()) == Some(&addresses(next))
+    }
+
+    /// This pool, and the places of `next`, which comes after it.
+    pub(crate) fn aware_of(&self, next: &Self) -> Self {
+        let mut addresses = next.addresses.clone();
+        for (place, entry) in addresses.iter_mut().enumerate() {
+            match self.addresses.get(place).filter(|known| known.address == entry.address) {
+                Some(known) => *entry = known.clone(),
+                None => (entry.ports, entry.width) = (Vec::new(), 0),
+            }
+        }
+        Self { addresses, ..self.clone() }
     }
 
     /// Bytes that this many addresses take, in this many ranges.
@@ -342,17 +365,14 @@ impl Pool {
     pub(crate) fn take_exactly(&self, protocol: Protocol, external: External) -> bool {
         let table = self.table(protocol, external.address);
         let bit = 1 << (external.port % 64);
-        let taken = table.taken[usize::from(external.port / 64)].fetch_or(bit, Ordering::AcqRel) & bit == 0;
+        let taken = table.taken[usize::from(external.port / 64)].fetch_or(bit, Ordering::SeqCst) & bit == 0;
         table.count.fetch_add(taken.into(), Ordering::Relaxed);
         taken
     }
 
-    /// Gives a port back.
-    pub(crate) fn release(&self, protocol: Protocol, external: External) {
-        let table = self.table(protocol, external.address);
-        let bit = 1 << (external.port % 64);
-        table.taken[usize::from(external.port / 64)].fetch_and(!bit, Ordering::AcqRel);
-        table.count.fetch_sub(1, Ordering::Relaxed);
+    /// Frees a port.
+    fn release(&self, protocol: Protocol, external: External) {
+        self.table(protocol, external.address).release(external.port);
     }
 
     /// Ports taken, of all addresses, by protocol; ports that rest after use count as taken.
@@ -402,6 +422,7 @@ impl Default for AddressState {
             blocks: AtomicU64::new_vec_zeroed(MOST_BLOCKS / 64).unwrap_or_default(),
             blocks_taken: AtomicU32::new(0),
             shared: AtomicU32::new(0),
+            heirs: Heirs::default(),
         }
     }
 }
@@ -439,6 +460,13 @@ impl Default for PortTable {
 }
 
 impl PortTable {
+    /// Frees a port.
+    #[inline]
+    fn release(&self, port: u16) {
+        self.taken[usize::from(port / 64)].fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Takes the lowest port of a word that is free and in `allowed`, whatever other shards do meanwhile.
     fn take_bit(&self, word: u16, allowed: u64) -> Option<u16> {
         let taken = &self.taken[usize::from(word)];

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::allocation::{ALL_PORTS, FromBlock};
 use super::close::report_block;
-use super::overlap::Scope;
+use super::overlap::{Claim, Scope};
 use super::pool::{AddressIndex, External, Wish};
 use super::shard::{Context, Shard};
 use crate::event::EventKind;
@@ -17,6 +17,24 @@ const MOST_ADDRESSES: usize = 256;
 impl Shard {
     /// A port that policy lets the subscriber have: on the address it has already, or on another where it may.
     pub(super) fn take_port(
+        &mut self,
+        context: &mut Context<'_>,
+        subscriber: Option<u32>,
+        source: (u128, Ipv6Addr),
+        (wish, scope): (Wish, Scope),
+    ) -> Result<External, DropReason> {
+        for _ in 0..3 {
+            let external = self.find_port(context, subscriber, source, (wish, scope))?;
+            if !context.terms.statics.have_external(wish.protocol, external) {
+                return Ok(external);
+            }
+            // It is a static mapping's that a new policy has, and that is about to be made.
+            self.release_port(context, &Claim { protocol: wish.protocol, external, scope });
+        }
+        Err(DropReason::PoolExhausted)
+    }
+
+    fn find_port(
         &mut self,
         context: &mut Context<'_>,
         subscriber: Option<u32>,

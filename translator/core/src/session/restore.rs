@@ -119,7 +119,7 @@ impl Shard {
         if let Some(size) = block_size(&context.terms.policy).filter(|_| kind == MappingKind::Dynamic) {
             let subscriber = subscriber_prefix(context.terms.policy.subscriber_length, saved.internal.0);
             if !self.blocks.take_back(pool, size, subscriber, external) {
-                pool.release(protocol, external);
+                pool.give_back(protocol, external);
                 return Err(NotRestored::Taken);
             }
         }

@@ -22,16 +22,30 @@ impl Shard {
         external: External,
     ) {
         if let Some((index, mapping)) = self.mapping_of(protocol, internal, EVERYWHERE) {
-            if mapping.kind == MappingKind::Static && mapping.external == external {
+            if mapping.external == external {
+                // It stays, with its sessions; if its port is one of a block, it is that no more.
+                let kind = std::mem::replace(&mut self.mappings[index].kind, MappingKind::Static);
+                if kind == MappingKind::Dynamic {
+                    self.leave_block(context, external);
+                }
                 return;
             }
-            // Its sessions end soon; until then they are found by their port alone.
-            self.detach(index);
+            self.oust(index);
         }
-        // If the port is not free, it is a mapping's whose sessions end soon, or rests. Neither gives it back: it is kept
-        // for the static mapping from now on.
-        context.terms.pool.take_exactly(protocol, external);
+        context.terms.pool.claim(protocol, external);
         self.add_static(context, protocol, internal, external);
+    }
+
+    /// Ousts a mapping from a pool address and port, if it has them and is another host's.
+    pub(crate) fn oust_from(&mut self, index: u32, protocol: Protocol, internal: (Ipv6Addr, u16), external: External) {
+        let is_it = |mapping: &&Mapping| {
+            mapping.kind != MappingKind::Free
+                && (mapping.protocol, mapping.external) == (protocol, external)
+                && (mapping.internal, mapping.internal_port) != internal
+        };
+        if self.mappings.get(index).filter(is_it).is_some() {
+            self.oust(index);
+        }
     }
 
     /// Turns the static mappings of one page that the policy does not have any more into such as go with their last
@@ -93,6 +107,12 @@ impl Shard {
 }
 
 impl Shard {
+    /// Lets a mapping go. Its sessions end soon; until then packets from its host do not find it.
+    fn oust(&mut self, index: u32) {
+        self.detach(index);
+        self.mappings[index].ousted = true;
+    }
+
     /// Gives the subscriber of a mapping another pool address, if it may not have that of the mapping any more, so that what
     /// it opens from now on comes from one address again (RFC 4787 REQ-2).
     fn pair_anew(&mut self, context: &Context<'_>, mapping: u32) {
@@ -118,7 +138,8 @@ fn is_in_force(terms: &Terms, mapping: &Mapping) -> bool {
 pub(super) fn allows(terms: &Terms, mapping: &Mapping, session: &Session) -> bool {
     let Mapping { protocol, internal, internal_port, external, .. } = *mapping;
     let has_port = mapping.kind == MappingKind::Static
-        || (terms.pool.has(external)
+        || (!mapping.ousted
+            && terms.pool.has(external)
             && terms.allocation.permits(&terms.pool, internal, external)
             && !terms.statics.have_external(protocol, external)
             && terms.statics.external_of(protocol, (internal, internal_port)).is_none());

@@ -8,6 +8,7 @@ mod differential;
 mod findings;
 mod fuzz_replay;
 mod model;
+mod reloads;
 mod round_trip;
 mod simulation;
 mod support;

@@ -40,7 +40,7 @@ fn every_port_is_given_out_exactly_once() {
     assert_eq!(seen, (1000..=2100).collect::<Vec<_>>());
     assert_eq!(pool.take(0, ALL, wish, &mut random), None);
     assert_eq!(pool.taken(UDP), 1101);
-    pool.release(UDP, External { address: 0, port: 1500 });
+    pool.give_back(UDP, External { address: 0, port: 1500 });
     assert_eq!(pool.take(0, ALL, wish, &mut random), Some(External { address: 0, port: 1500 }));
 }
 
