@@ -13,6 +13,7 @@ mod encrypted;
 mod exchange;
 mod explained;
 mod idle;
+mod ipfix;
 mod lifecycle;
 mod listings;
 mod metrics;
