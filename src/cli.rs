@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{Asked, Pane};
 use crate::config::{DEFAULT_SOCKET, Overrides, Transport};
 use crate::control::filter::Filter;
+use crate::control::trace::TraceFilter;
 
 /// Stateful NAT64 and DNS64: lets hosts that have only IPv6 reach the IPv4 Internet, by name.
 #[derive(Debug, Parser)]
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     Whose(WhoseArgs),
     /// Say whose a pool address and port was at a time, from a JSON log of sessions
     WhoHad(WhoHadArgs),
+    /// Show packets as they pass, before and after translation, and what was decided
+    #[command(long_about = TRACE)]
+    Trace(TraceArgs),
     /// Read the configuration again and apply what differs; no session that it allows is lost
     #[command(long_about = RELOAD)]
     Reload(ReloadArgs),
@@ -249,6 +253,33 @@ pub(crate) struct DrainArgs {
     /// The prefix [default: all prefixes of the daemon]
     #[arg(value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+const TRACE: &str = "\
+Show packets as they pass, before and after translation, and what was decided.
+
+Packets do not wait: what comes faster than it can be shown is counted and left out. As with tcpdump, checksums may be left to \
+the network card, and a super-packet that will be cut into segments is one packet. With --write the packets go to a file that \
+Wireshark reads: both sides, with the decision as comment. Ends with --count or an interrupt.
+
+  nat64 trace --drops
+  nat64 trace --address 2001:db8:1::10 --protocol tcp --write trouble.pcapng";
+
+/// `nat64 trace`
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// Which packets.
+    #[command(flatten)]
+    pub(crate) filter: TraceFilter,
+    /// End after so many packets
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Write a capture in pcapng to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) write: Option<PathBuf>,
     /// How to ask.
     #[command(flatten)]
     pub(crate) query: QueryArgs,

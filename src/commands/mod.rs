@@ -10,6 +10,7 @@ mod query;
 mod status;
 mod table;
 mod top;
+mod trace;
 mod version;
 mod who_had;
 mod whose;
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::WhoHad(args) => who_had::who_had(&args),
+        Command::Trace(args) => trace::trace(&args),
         Command::Reload(args) => change::reload(&args),
         Command::Static(command) => change::statics(&command),
         Command::Session(command) => change::session(&command),

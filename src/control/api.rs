@@ -84,6 +84,31 @@ pub(crate) struct PacketPreview {
     pub(crate) share: Option<Share>,
 }
 
+/// A packet on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct TracedPacket {
+    /// When it was read, in nanoseconds since 1970.
+    pub(crate) at_nanos: u64,
+    /// The worker that carried it.
+    pub(crate) worker: usize,
+    /// `translated`, `hairpinned`, `held`, `refused` (dropped, and its sender is told) or `dropped`.
+    pub(crate) verdict: String,
+    /// Why it was dropped.
+    pub(crate) reason: Option<String>,
+    /// Its first bytes as it came, in hexadecimal.
+    pub(crate) before: String,
+    /// How many bytes it had; a super-packet is one.
+    pub(crate) before_len: usize,
+    /// The first bytes of what was written in its place.
+    pub(crate) after: Option<String>,
+    /// How many bytes that had.
+    pub(crate) after_len: usize,
+    /// How many packets were written beside it.
+    pub(crate) beside: usize,
+    /// How many packets before this one came faster than they could be handed on.
+    pub(crate) missed: u64,
+}
+
 /// Something that would be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Created {

@@ -161,9 +161,8 @@ async fn change_drain(api: Api, address: Option<Ipv4Addr>, is_drained: bool) -> 
     };
     let counted = tokio::task::spawn_blocking(move || {
         let mut count = 0;
-        if let Some(view) = &api.view.translator
-            && let Some(now) = view.now()
-        {
+        if let Some(view) = &api.view.translator {
+            let now = view.now();
             let mut add = |info: &SessionInfo| {
                 count += u64::from(draining.everything || draining.addresses.contains(&info.external.0));
             };

@@ -161,14 +161,14 @@ impl Filter {
 }
 
 /// An address, or a range by prefix.
-fn range(text: &str) -> Result<IpNet, String> {
+pub(super) fn range(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
         format!("`{text}` is no address or range; write 2001:db8::1, 2001:db8::/64, 192.0.2.1 or 198.51.100.0/24")
     })
 }
 
-fn range_in_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
+pub(super) fn range_in_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| range(&text).map_err(serde::de::Error::custom)).transpose()
 }

@@ -17,9 +17,9 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
-    /// The default policy, with the pool 192.0.2.0/28.
+    /// The default policy, with the pool 192.0.2.0/27 and room for two million sessions.
     pub(crate) fn new() -> Self {
-        let pool = PoolRange { last: Ipv4Addr::new(192, 0, 2, 15), ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 0)) };
+        let pool = PoolRange { last: Ipv4Addr::new(192, 0, 2, 31), ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 0)) };
         let mut policy = Policy::new(vec![Self::prefix()], vec![pool]);
         policy.limits.sessions = 2_000_000;
         policy.limits.mappings = 2_000_000;
@@ -47,6 +47,14 @@ impl Flows {
         let verdict = self.translator.batch(Timestamp::from_millis(at), &mut self.worker).translate(&mut buffer);
         assert!(matches!(verdict, Verdict::Translated(_)), "{verdict:?}");
         self.worker.events.drain().for_each(drop);
+    }
+
+    /// Opens a million sessions of as many mappings: 16 ports of each of 62,500 hosts, each to one of 250 destinations.
+    pub(crate) fn open_a_million(&mut self) {
+        for number in 0..1_000_000_u32 {
+            let (host, port) = (u16::try_from(number / 16).unwrap(), 1024 + u16::try_from(number % 16).unwrap());
+            self.send(0, (host, port), number % 250, 8);
+        }
     }
 
     /// Lets everything expire that is due.

@@ -8,6 +8,7 @@
 //! | `GET /v1/subscribers` | an array of [`api::Subscriber`], one per line |
 //! | `GET /v1/pool` | an array of [`api::PoolAddress`], one per line |
 //! | `DELETE /v1/sessions?dry-run=&all=` | [`api::Closed`] |
+//! | `GET /v1/trace` with a [`trace::TraceFilter`] | [`api::TracedPacket`]s as they come, one per line |
 //! | `POST /v1/explain`, with a packet as body | [`api::PacketPreview`] |
 //! | `POST /v1/reload?dry-run=` | [`api::Reloaded`] |
 //! | `GET`, `POST`, `DELETE /v1/static?protocol=&external=&internal=` | an array of [`api::StaticEntry`] |
@@ -33,6 +34,8 @@ mod listing;
 pub(crate) mod openapi;
 mod peer;
 mod preview;
+#[cfg(test)]
+mod scale_tests;
 pub(crate) mod server;
 mod socket;
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod top;
+pub(crate) mod trace;
 
 pub(crate) use peer::Guard;
 pub(crate) use socket::ControlSocket;

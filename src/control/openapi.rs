@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::filter::Filter;
 use super::top::Top;
+use super::trace::TraceFilter;
 use super::{api, change, dns};
 
 /// Makes the schema of a type.
@@ -42,7 +43,7 @@ impl Operation {
 
     /// Whether whoever can connect may do it.
     fn is_for_all(&self) -> bool {
-        self.method == "get" || self.takes_packet
+        (self.method == "get" && self.path != "/v1/trace") || self.takes_packet
     }
 
     fn describe(&self, schemas: &mut SchemaGenerator) -> Value {
@@ -83,6 +84,9 @@ fn operations() -> Vec<Operation> {
         operation::<api::Subscriber>("get", "/v1/subscribers", "List subscribers").lists(),
         operation::<api::PoolAddress>("get", "/v1/pool", "List pool addresses").lists(),
         operation::<Top>("get", "/v1/top", "Rank what flows now").asks::<Filter>(),
+        operation::<api::TracedPacket>("get", "/v1/trace", "Show packets as they pass, one object per line")
+            .asks::<TraceFilter>()
+            .lists(),
         Operation { takes_packet: true, ..packet },
         operation::<api::Reloaded>("post", "/v1/reload", "Read the configuration again").asks::<change::How>(),
         operation::<Vec<api::StaticEntry>>("get", "/v1/static", "List static mappings"),

@@ -108,7 +108,8 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 /// Whether a request changes nothing.
 fn only_reads(method: &Method, path: &str) -> bool {
     match *method {
-        Method::GET | Method::HEAD => true,
+        // It shows what users send.
+        Method::GET | Method::HEAD => path != "/v1/trace",
         // A packet is too long for a path.
         Method::POST => path == "/v1/explain",
         _ => false,

@@ -24,7 +24,7 @@ pub(super) fn router() -> axum::Router<Api> {
 async fn explain(State(api): State<Api>, packet: Bytes) -> Response {
     let told = tokio::task::spawn_blocking(move || {
         let view = api.view.translator.as_ref()?;
-        let now = view.now()?;
+        let now = view.now();
         let preview = view.translator.preview(now, &packet);
         Some(preview.map(|preview| described(&packet, &preview, now)))
     });
@@ -98,6 +98,6 @@ fn created(event: &Event) -> Option<api::Created> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

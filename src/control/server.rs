@@ -11,7 +11,7 @@ use axum::{Json, Router, middleware};
 use nat64_core::{
     Counters, Direction, DropReason, MappingInfo, Page, Protocol, SessionInfo, SubscriberInfo, Timestamp, Translator,
 };
-use nat64_dataplane::{Dataplane, DeviceInfo, IoStats};
+use nat64_dataplane::{Clock, Dataplane, DeviceInfo, IoStats};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
@@ -52,6 +52,8 @@ pub(crate) struct TranslatorView {
     pub(crate) mtu: u16,
     /// Its state.
     pub(crate) translator: Arc<Translator>,
+    /// What its time is told by.
+    pub(crate) clock: Clock,
     /// The threads; none once they are stopped.
     pub(crate) dataplane: std::sync::RwLock<Option<Dataplane>>,
 }
@@ -105,6 +107,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .merge(super::change::router())
         .merge(super::preview::router())
         .route("/v1/top", get(top))
+        .merge(super::trace::router())
         .merge(super::dns::router())
         .with_state(api)
 }
@@ -171,7 +174,7 @@ async fn top(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
     // A million sessions take a while to be looked at.
     let looked = tokio::task::spawn_blocking(move || {
         let view = api.view.translator.as_ref()?;
-        Some(sampler.lock().unwrap_or_else(PoisonError::into_inner).look(&view.translator, &filter, || view.now()))
+        Some(sampler.lock().unwrap_or_else(PoisonError::into_inner).look(&view.translator, &filter, view.now()))
     });
     match looked.await {
         Ok(top) => Json(top.unwrap_or_default()).into_response(),
@@ -192,10 +195,9 @@ where
     let view = Arc::clone(&api.view);
     let mut page = Some(Page::default());
     listing::respond(permit, move |found| {
-        page = page.zip(view.translator.as_ref()).and_then(|(page, translator)| {
-            let now = translator.now()?;
-            collect(&translator.translator, page, now, found)
-        });
+        page = page
+            .zip(view.translator.as_ref())
+            .and_then(|(page, translator)| collect(&translator.translator, page, translator.now(), found));
         page.is_some()
     })
 }
@@ -272,8 +274,9 @@ impl TranslatorView {
         self.dataplane.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
-    pub(super) fn now(&self) -> Option<Timestamp> {
-        self.with_dataplane(|dataplane| dataplane.clock().now())
+    /// The time by the translator's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn status(&self) -> Option<TranslatorStatus> {

@@ -15,10 +15,10 @@ use super::{ControlSocket, Guard, client, listing};
 use crate::config::AccessSettings;
 
 /// A directory that is removed again.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("nat64-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -26,7 +26,7 @@ impl Directory {
         Self(path)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.0.join("nat64.sock")
     }
 }
@@ -49,7 +49,7 @@ async fn dns_only() -> Arc<View> {
 }
 
 /// Lets this process change things.
-fn guard() -> Guard {
+pub(super) fn guard() -> Guard {
     Guard::new(&AccessSettings { mode: 0o660, group: None }).unwrap()
 }
 

@@ -218,7 +218,12 @@ async fn start_threads(
     let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, prefix_of)
         .context("cannot start the threads for logs of sessions")?;
     let dataplane = RwLock::new(Some(dataplane));
-    Ok(Started { view: TranslatorView { mtu: settings.device.mtu, translator, dataplane }, mtus, log, sources: found })
+    Ok(Started {
+        view: TranslatorView { mtu: settings.device.mtu, translator, clock, dataplane },
+        mtus,
+        log,
+        sources: found,
+    })
 }
 
 /// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.

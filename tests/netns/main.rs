@@ -25,4 +25,5 @@ mod servers;
 mod session_log;
 mod signed;
 mod top;
+mod traced;
 mod transfer;

@@ -19,7 +19,7 @@ const LEAST: Duration = Duration::from_millis(500);
 /// A look is followed by a rest of so many times as long.
 const REST: u32 = 9;
 
-/// What is remembered of the sessions that one filter takes: 25 to 50 bytes of memory for each.
+/// What is remembered of the sessions that one filter takes: up to 80 bytes of memory for each.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     keys: RandomState,
@@ -44,13 +44,7 @@ const UNIT: u64 = 64;
 
 impl Sampler {
     /// What there is to be seen; what was seen, if that was a moment ago.
-    pub(crate) fn look(
-        &mut self,
-        translator: &Translator,
-        filter: &Filter,
-        clock: impl Fn() -> Option<Timestamp>,
-    ) -> Top {
-        let Some(now) = clock() else { return Top::default() };
+    pub(crate) fn look(&mut self, translator: &Translator, filter: &Filter, now: Timestamp) -> Top {
         if now >= self.next {
             let start = Instant::now();
             self.last = self.walk(translator, filter, now);
@@ -214,7 +208,7 @@ mod tests {
     const SECOND: u64 = 1000;
 
     fn look(sampler: &mut Sampler, flows: &Flows, filter: &Filter, at: u64) -> Top {
-        sampler.look(&flows.translator, filter, || Some(Timestamp::from_millis(at)))
+        sampler.look(&flows.translator, filter, Timestamp::from_millis(at))
     }
 
     fn names(talkers: &[Talker]) -> Vec<(String, u64, u64)> {

@@ -29,6 +29,12 @@ impl Spill {
         self.packets.is_empty()
     }
 
+    /// How many packets are waiting.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Whether `packets` more with `bytes` together would fit.
     #[must_use]
     pub const fn has_room(&self, packets: usize, bytes: usize) -> bool {

@@ -20,6 +20,7 @@ use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::stats::{IoCounters, IoStats};
+use crate::tap::{TapFilter, TapReader, Taps, TooManyTaps};
 use crate::timer::Timer;
 use crate::worker::{Engine, Worker, WorkerError, WorkerFailure};
 
@@ -128,6 +129,15 @@ impl Dataplane {
         self.workers.handles.iter().map(|worker| worker.events.clone()).collect()
     }
 
+    /// Shows packets to a reader, the first `snap` bytes of each (2048 at the most), until the reader is dropped. Packets do not
+    /// wait for it.
+    ///
+    /// # Errors
+    /// There are as many readers as there may be.
+    pub fn tap(&self, filter: TapFilter, snap: usize) -> Result<TapReader, TooManyTaps> {
+        self.workers.shared.taps.open(filter, snap)
+    }
+
     /// Ends the sessions that `wanted` says yes to, and returns how many these are. Workers go on meanwhile; so that their
     /// logs keep up, this waits where many have ended, which is why it must not be called where nothing may block.
     pub fn end_sessions(&self, wanted: &mut dyn FnMut(&SessionInfo) -> bool) -> u64 {
@@ -177,6 +187,7 @@ impl Dataplane {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) timer: CachePadded<Timer>,
+    pub(crate) taps: Arc<Taps>,
     stopping: AtomicBool,
     stop_signal: OwnedFd,
 }
@@ -225,7 +236,12 @@ impl Workers {
     ) -> Result<Self, StartError> {
         let stop_signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| StartError::Eventfd(error.into()))?;
-        let shared = Arc::new(Shared { timer: CachePadded::default(), stopping: AtomicBool::new(false), stop_signal });
+        let shared = Arc::new(Shared {
+            timer: CachePadded::default(),
+            taps: Arc::default(),
+            stopping: AtomicBool::new(false),
+            stop_signal,
+        });
         let mut workers = Self { clock: config.clock, handles: Vec::with_capacity(queues.len()), merging, shared };
         for (index, queue) in queues.into_iter().enumerate() {
             let handle = workers.start_one(index, queue, Arc::clone(&engine), config)?;

@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::outbox::Outbox;
 use crate::port::{MAX_PACKET, Port, Read};
 use crate::queue::Queue;
+use crate::tap::{Outcome, Tap};
 use crate::timer;
 
 pub(crate) use engine::{Engine, Step};
@@ -87,12 +88,18 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
 
     /// Carries the packets that wait, but no more than a batch. Returns whether none is left.
     fn carry_batch(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
+        let taps = self.shared.taps.current();
         let mut batch = self.engine.batch(now, &mut self.state);
         let mut drained = false;
         for _ in 0..BATCH {
             match self.port.read(room(&mut self.outbox)).map_err(read_error)? {
                 Read::Packet(len, offload) => {
-                    carry(&mut batch, &mut self.port, &mut self.outbox, len, offload).map_err(write_error)?;
+                    let (port, outbox) = (&mut self.port, &mut self.outbox);
+                    match &taps {
+                        None => carry(&mut batch, port, outbox, len, offload),
+                        Some(taps) => carry_tapped(&mut batch, (port, outbox), (len, offload), (self.index, taps)),
+                    }
+                    .map_err(write_error)?;
                 }
                 Read::Unusable => {}
                 Read::Empty => {
@@ -161,12 +168,47 @@ fn carry<Q: Queue>(
     offload: Offload,
 ) -> Result<(), Errno> {
     let mut packet = PacketBuf::new(outbox.buffer(), HEADROOM, len, offload);
-    match batch.translate(&mut packet) {
-        Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_) => {
-            let (at, offload) = ((packet.start(), packet.start() + packet.len()), packet.offload);
-            outbox.push(port, at, offload)?;
-        }
-        Verdict::Held | Verdict::Dropped(_) => {}
+    let verdict = batch.translate(&mut packet);
+    let (at, offload) = ((packet.start(), packet.start() + packet.len()), packet.offload);
+    send(batch, (port, outbox), verdict, (at, offload))
+}
+
+/// As [`carry`], with somebody looking.
+#[cold]
+fn carry_tapped<Q: Queue>(
+    batch: &mut impl Step,
+    (port, outbox): (&mut Port<Q>, &mut Outbox),
+    (len, offload): (usize, Offload),
+    (worker, taps): (usize, &[Arc<Tap>]),
+) -> Result<(), Errno> {
+    let mut kept = [0; Tap::MOST_BYTES];
+    let before = &room(outbox)[..len.min(Tap::MOST_BYTES)];
+    let kept = &mut kept[..before.len()];
+    kept.copy_from_slice(before);
+    let mut packet = PacketBuf::new(outbox.buffer(), HEADROOM, len, offload);
+    let verdict = batch.translate(&mut packet);
+    let (at, offload) = ((packet.start(), packet.start() + packet.len()), packet.offload);
+    let after = if is_written(verdict) { packet.bytes() } else { &[] };
+    let beside = batch.worker().spill.len();
+    let outcome = Outcome { worker, verdict, before: kept, before_len: len, after, beside };
+    taps.iter().for_each(|tap| tap.offer(&outcome));
+    send(batch, (port, outbox), verdict, (at, offload))
+}
+
+const fn is_written(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Translated(_) | Verdict::Hairpinned | Verdict::Refused(_))
+}
+
+/// Sends what has become of a packet on its way: what is at `at` in the buffer, and what is beside it.
+#[inline]
+fn send<Q: Queue>(
+    batch: &mut impl Step,
+    (port, outbox): (&mut Port<Q>, &mut Outbox),
+    verdict: Verdict,
+    (at, offload): ((usize, usize), Offload),
+) -> Result<(), Errno> {
+    if is_written(verdict) {
+        outbox.push(port, at, offload)?;
     }
     if batch.worker().spill.is_empty() {
         return Ok(());

@@ -1,0 +1,208 @@
+//! `nat64 trace`: packets as they pass, before and after translation, in words or as a capture.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use pcap_file::DataLink;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Output;
+use crate::cli::TraceArgs;
+use crate::control::api::TracedPacket;
+use crate::control::client;
+use crate::decode;
+
+/// `nat64 trace`
+pub(super) fn trace(args: &TraceArgs) -> anyhow::Result<()> {
+    let mut sink = match &args.write {
+        Some(path) => Sink::Capture(Box::new(Capture::create(path, args.filter.snap)?)),
+        None => Sink::Text(Output::new(), args.query.json),
+    };
+    let query = serde_urlencoded(args)?;
+    let mut line = Vec::new();
+    let mut left = args.count.unwrap_or(u64::MAX);
+    client::ask(&args.query.control_socket, &format!("/v1/trace?{query}"), |piece| {
+        for &byte in piece {
+            if byte != b'\n' {
+                line.push(byte);
+                continue;
+            }
+            if !line.is_empty() {
+                let packet: TracedPacket = serde_json::from_slice(&line)?;
+                line.clear();
+                left -= 1;
+                if !sink.take(&packet)? || left == 0 {
+                    return sink.flush().map(|()| false);
+                }
+            }
+        }
+        sink.flush().map(|()| true)
+    })
+}
+
+/// The query that asks for what the options say. No value has a character that a query cannot have.
+fn serde_urlencoded(args: &TraceArgs) -> anyhow::Result<String> {
+    let serde_json::Value::Object(fields) = serde_json::to_value(&args.filter)? else { bail!("no fields") };
+    let pair = |(name, value): (String, serde_json::Value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    };
+    Ok(fields.into_iter().map(pair).collect::<Vec<_>>().join("&"))
+}
+
+/// Where packets go.
+enum Sink {
+    Text(Output, bool),
+    Capture(Box<Capture>),
+}
+
+impl Sink {
+    /// Takes a packet, and returns whether somebody still reads.
+    fn take(&mut self, packet: &TracedPacket) -> anyhow::Result<bool> {
+        match self {
+            Self::Text(out, true) => out.write(format!("{}\n", serde_json::to_string(packet)?).as_bytes()),
+            Self::Text(out, false) => out.write(described(packet).as_bytes()),
+            Self::Capture(capture) => capture.take(packet).map(|()| true),
+        }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Text(..) => Ok(()),
+            Self::Capture(capture) => capture.flush(),
+        }
+    }
+}
+
+fn described(packet: &TracedPacket) -> String {
+    let at = UNIX_EPOCH + Duration::from_nanos(packet.at_nanos);
+    let mut text = String::new();
+    if packet.missed > 0 {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "({} packets came faster than they could be shown)", packet.missed);
+    }
+    let reason = packet.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let _ = writeln!(text, "{} {}{reason}", clock(at), packet.verdict);
+    let _ = writeln!(text, "    {}{}", decode::line(&bytes(&packet.before)), more(&packet.before, packet.before_len));
+    if let Some(after) = &packet.after {
+        let _ = writeln!(text, " -> {}{}", decode::line(&bytes(after)), more(after, packet.after_len));
+    }
+    if packet.beside > 0 {
+        let _ = writeln!(text, " -> {} more packets beside it", packet.beside);
+    }
+    text
+}
+
+/// How long a packet is of which not all is there.
+fn more(hex: &str, len: usize) -> String {
+    if hex.len() / 2 < len { format!(" of {len}") } else { String::new() }
+}
+
+fn clock(at: SystemTime) -> String {
+    OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// A capture that Wireshark reads: what came in on one interface and what went out on another, with the verdict as comment.
+struct Capture(PcapNgWriter<BufWriter<File>>);
+
+/// The interface of packets as they came.
+const BEFORE: u32 = 0;
+/// The interface of packets as they went.
+const AFTER: u32 = 1;
+
+impl Capture {
+    fn create(path: &Path, snap: u16) -> anyhow::Result<Self> {
+        let file = File::create(path).with_context(|| format!("{}: cannot be written", path.display()))?;
+        let mut writer = PcapNgWriter::new(BufWriter::new(file)).context("cannot begin the capture")?;
+        for name in ["before translation", "after translation"] {
+            let options = vec![
+                InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
+                // Nanoseconds.
+                InterfaceDescriptionOption::IfTsResol(9),
+            ];
+            let interface = InterfaceDescriptionBlock { linktype: DataLink::RAW, snaplen: snap.into(), options };
+            writer.write_pcapng_block(interface).context("cannot begin the capture")?;
+        }
+        Ok(Self(writer))
+    }
+
+    fn take(&mut self, packet: &TracedPacket) -> anyhow::Result<()> {
+        let reason = packet.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let comment = format!("{}{reason}", packet.verdict);
+        self.write(BEFORE, packet, (&packet.before, packet.before_len), &comment)?;
+        if let Some(after) = &packet.after {
+            self.write(AFTER, packet, (after, packet.after_len), &comment)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        interface_id: u32,
+        packet: &TracedPacket,
+        (hex, len): (&str, usize),
+        comment: &str,
+    ) -> anyhow::Result<()> {
+        let block = EnhancedPacketBlock {
+            interface_id,
+            timestamp: Duration::from_nanos(packet.at_nanos),
+            original_len: u32::try_from(len).unwrap_or(u32::MAX),
+            data: Cow::Owned(bytes(hex)),
+            options: vec![EnhancedPacketOption::Comment(Cow::Borrowed(comment))],
+        };
+        self.0.write_pcapng_block(block).map(|_| ()).context("cannot write to the capture")
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        std::io::Write::flush(self.0.get_mut()).context("cannot write to the capture")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet() -> TracedPacket {
+        TracedPacket {
+            at_nanos: 1_700_000_000_123_456_789,
+            worker: 0,
+            verdict: "refused".to_owned(),
+            reason: Some("no-mapping".to_owned()),
+            before: "4500001c000000004011000 0c0000201c6336407".replace(' ', "") + "03e8003500080000",
+            before_len: 1500,
+            after: None,
+            after_len: 0,
+            beside: 2,
+            missed: 7,
+        }
+    }
+
+    #[test]
+    fn packets_are_told_with_what_became_of_them() {
+        insta::assert_snapshot!(described(&packet()), @r"
+        (7 packets came faster than they could be shown)
+        2023-11-14T22:13:20.123456789Z refused: no-mapping
+            IPv4 192.0.2.1 > 198.51.100.7, UDP 1000 > 53 length 8, TTL 64, 28 bytes of 1500
+         -> 2 more packets beside it
+        ");
+    }
+
+    #[test]
+    fn bytes_come_back_from_their_digits() {
+        assert_eq!(bytes("00ff7f"), [0, 255, 127]);
+    }
+}

@@ -1,0 +1,146 @@
+//! A million sessions, listed and filtered a page at a time.
+//!
+//! A target of its own with one test, since what a process has taken at the most is known for the whole process alone.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "this is a test, of which most functions only help")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use etherparse::PacketBuilder;
+use nat64_core::policy::PoolRange;
+use nat64_core::{HEADROOM, Offload, PacketBuf, Page, Policy, SessionInfo, Timestamp, Translator, Verdict, Worker};
+use pref64::Pref64;
+
+const MILLION: u32 = 1_000_000;
+/// Half of the sessions are one host's, so that one shard has half a million; the other hosts have 16 each.
+const GREEDY: u32 = MILLION / 2;
+/// Entries that are looked at under one lock, as the documentation of the pages says.
+const PAGE: usize = 512;
+
+fn prefix() -> Pref64 {
+    "2001:db8:64::/96".parse().unwrap()
+}
+
+fn policy() -> Policy {
+    let range = PoolRange { last: Ipv4Addr::new(192, 0, 2, 31), ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 0)) };
+    let mut policy = Policy::new(vec![prefix()], vec![range]);
+    policy.limits.sessions = MILLION + 1000;
+    policy.limits.mappings = MILLION + 1000;
+    policy
+}
+
+/// Host, port and destination of a session.
+fn flow(number: u32) -> (Ipv6Addr, u16, Ipv4Addr) {
+    let (subnet, port) = if number < GREEDY { (0, number / 50_000) } else { (1 + (number - GREEDY) / 16, number % 16) };
+    let host = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(subnet) << 64 | 1);
+    // Of the greedy host, each port has 50,000 destinations.
+    let destination = if number < GREEDY { number % 50_000 } else { 250 };
+    (host, 1024 + u16::try_from(port).unwrap(), Ipv4Addr::from_bits(0xc612_0000 + destination))
+}
+
+/// Sends packets through a translator.
+struct Sender {
+    worker: Worker,
+    template: Vec<u8>,
+    storage: Vec<u8>,
+}
+
+impl Sender {
+    fn new() -> Self {
+        let mut template = Vec::new();
+        PacketBuilder::ipv6([0; 16], [0; 16], 64).udp(0, 53).write(&mut template, b"x").unwrap();
+        let storage = vec![0; 2 * HEADROOM + template.len()];
+        Self { worker: Worker::new(), template, storage }
+    }
+
+    fn send(&mut self, translator: &Translator, number: u32) -> Verdict {
+        let (host, port, destination) = flow(number);
+        self.template[8..24].copy_from_slice(&host.octets());
+        self.template[24..40].copy_from_slice(&prefix().embed(destination).octets());
+        self.template[40..42].copy_from_slice(&port.to_be_bytes());
+        let len = self.template.len();
+        self.storage[HEADROOM..HEADROOM + len].copy_from_slice(&self.template);
+        let mut packet = PacketBuf::new(&mut self.storage, HEADROOM, len, Offload::default());
+        let verdict = translator.batch(Timestamp::ZERO, &mut self.worker).translate(&mut packet);
+        self.worker.events.drain().for_each(drop);
+        verdict
+    }
+}
+
+/// How many sessions `wanted` says yes to, and the most that it was asked about under one lock.
+fn sessions(translator: &Translator, wanted: impl Fn(&SessionInfo) -> bool) -> (usize, usize) {
+    let (mut taken, mut most, mut page) = (0, 0, Some(Page::default()));
+    while let Some(this) = page {
+        let mut seen = 0;
+        page = translator.page_of_sessions(this, Timestamp::ZERO, &mut |session| {
+            seen += 1;
+            taken += usize::from(wanted(session));
+        });
+        most = most.max(seen);
+    }
+    (taken, most)
+}
+
+/// The same for what another kind of page has.
+fn entries(mut page_of: impl FnMut(Page, &mut dyn FnMut()) -> Option<Page>) -> (usize, usize) {
+    let (mut all, mut most, mut page) = (0, 0, Some(Page::default()));
+    while let Some(this) = page {
+        let mut seen = 0;
+        page = page_of(this, &mut || seen += 1);
+        (all, most) = (all + seen, most.max(seen));
+    }
+    (all, most)
+}
+
+#[test]
+fn a_million_sessions_are_listed_a_page_at_a_time_while_packets_pass() {
+    let translator = Translator::new(policy(), 42).unwrap();
+    let mut sender = Sender::new();
+    for number in 0..MILLION {
+        let verdict = sender.send(&translator, number);
+        assert!(matches!(verdict, Verdict::Translated(_)), "{number}: {verdict:?}");
+    }
+    let before = peak();
+    let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Sessions of the shard that is listed longest among them.
+            for number in (0..MILLION).step_by(997).cycle() {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                assert!(matches!(sender.send(&translator, number), Verdict::Translated(_)), "{number}");
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let greedy = flow(0).0;
+        let million = usize::try_from(MILLION).unwrap();
+        assert_eq!(sessions(&translator, |_| true), (million, PAGE));
+        assert_eq!(sessions(&translator, |session| session.internal.0 == greedy), (million / 2, PAGE));
+        assert_eq!(sessions(&translator, |session| session.remote == (flow(GREEDY).2, 53)).0, million / 2 + 10);
+        assert_eq!(sessions(&translator, |session| session.state == "ESTABLISHED").0, 0);
+        let mappings = entries(|page, count| translator.page_of_mappings(page, &mut |_| count()));
+        assert_eq!(mappings, (million / 2 + 10, PAGE));
+        let subscribers = entries(|page, count| translator.page_of_subscribers(page, &mut |_| count()));
+        assert_eq!(subscribers, (million / 32 + 1, PAGE));
+        // As often as it takes for that many packets to pass meanwhile, which would be never if they had to wait for the end.
+        let before = sent.load(Ordering::Relaxed);
+        while sent.load(Ordering::Relaxed) < before + 1000 {
+            sessions(&translator, |_| true);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(translator.pool_addresses().len(), 32);
+    let grown = peak() - before;
+    assert!(grown <= 4 << 10, "{grown} KiB for a listing that nobody keeps");
+}
+
+/// Kibibytes that this process has taken at the most.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
