@@ -5,70 +5,17 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "this is a test, of which most functions only help")]
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod million;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use etherparse::PacketBuilder;
-use nat64_core::policy::PoolRange;
-use nat64_core::{HEADROOM, Offload, PacketBuf, Page, Policy, SessionInfo, Timestamp, Translator, Verdict, Worker};
-use pref64::Pref64;
+use nat64_core::{Page, SessionInfo, Timestamp, Translator, Verdict};
 
-const MILLION: u32 = 1_000_000;
-/// Half of the sessions are one host's, so that one shard has half a million; the other hosts have 16 each.
-const GREEDY: u32 = MILLION / 2;
+use self::million::{GREEDY, MILLION, Sender, flow, policy};
+
 /// Entries that are looked at under one lock, as the documentation of the pages says.
 const PAGE: usize = 512;
-
-fn prefix() -> Pref64 {
-    "2001:db8:64::/96".parse().unwrap()
-}
-
-fn policy() -> Policy {
-    let range = PoolRange { last: Ipv4Addr::new(192, 0, 2, 31), ..PoolRange::address(Ipv4Addr::new(192, 0, 2, 0)) };
-    let mut policy = Policy::new(vec![prefix()], vec![range]);
-    policy.limits.sessions = MILLION + 1000;
-    policy.limits.mappings = MILLION + 1000;
-    policy
-}
-
-/// Host, port and destination of a session.
-fn flow(number: u32) -> (Ipv6Addr, u16, Ipv4Addr) {
-    let (subnet, port) = if number < GREEDY { (0, number / 50_000) } else { (1 + (number - GREEDY) / 16, number % 16) };
-    let host = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(subnet) << 64 | 1);
-    // Of the greedy host, each port has 50,000 destinations.
-    let destination = if number < GREEDY { number % 50_000 } else { 250 };
-    (host, 1024 + u16::try_from(port).unwrap(), Ipv4Addr::from_bits(0xc612_0000 + destination))
-}
-
-/// Sends packets through a translator.
-struct Sender {
-    worker: Worker,
-    template: Vec<u8>,
-    storage: Vec<u8>,
-}
-
-impl Sender {
-    fn new() -> Self {
-        let mut template = Vec::new();
-        PacketBuilder::ipv6([0; 16], [0; 16], 64).udp(0, 53).write(&mut template, b"x").unwrap();
-        let storage = vec![0; 2 * HEADROOM + template.len()];
-        Self { worker: Worker::new(), template, storage }
-    }
-
-    fn send(&mut self, translator: &Translator, number: u32) -> Verdict {
-        let (host, port, destination) = flow(number);
-        self.template[8..24].copy_from_slice(&host.octets());
-        self.template[24..40].copy_from_slice(&prefix().embed(destination).octets());
-        self.template[40..42].copy_from_slice(&port.to_be_bytes());
-        let len = self.template.len();
-        self.storage[HEADROOM..HEADROOM + len].copy_from_slice(&self.template);
-        let mut packet = PacketBuf::new(&mut self.storage, HEADROOM, len, Offload::default());
-        let verdict = translator.batch(Timestamp::ZERO, &mut self.worker).translate(&mut packet);
-        self.worker.events.drain().for_each(drop);
-        verdict
-    }
-}
 
 /// How many sessions `wanted` says yes to, and the most that it was asked about under one lock.
 fn sessions(translator: &Translator, wanted: impl Fn(&SessionInfo) -> bool) -> (usize, usize) {
@@ -99,10 +46,7 @@ fn entries(mut page_of: impl FnMut(Page, &mut dyn FnMut()) -> Option<Page>) -> (
 fn a_million_sessions_are_listed_a_page_at_a_time_while_packets_pass() {
     let translator = Translator::new(policy(), 42).unwrap();
     let mut sender = Sender::new();
-    for number in 0..MILLION {
-        let verdict = sender.send(&translator, number);
-        assert!(matches!(verdict, Verdict::Translated(_)), "{number}: {verdict:?}");
-    }
+    sender.open_all(&translator);
     let before = peak();
     let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
