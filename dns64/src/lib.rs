@@ -26,6 +26,7 @@ mod flights;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod hot;
+mod latency;
 mod limiter;
 mod listen;
 mod loops;
@@ -49,6 +50,7 @@ pub use config::{
 pub use domains::Treatment;
 pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};
+pub use latency::Latency;
 pub use loops::find_upstream_loop;
 pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
 pub use server::{CacheHandle, CertificateHandle, Explainer, PolicyHandle, Server, UpstreamsHandle};

@@ -121,6 +121,7 @@ impl Service {
     /// The answer to a query.
     pub(crate) async fn answer(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Vec<u8> {
         self.count_query(limit);
+        let begun = Instant::now();
         let current = self.policy.load();
         let view = current.policy.view(origin);
         let answer = self.resolve(&query.ask(), &current.policy, view, Instant::now() + self.deadline).await;
@@ -135,6 +136,7 @@ impl Service {
         if truncated {
             self.stats.truncated.increment();
         }
+        self.stats.answer_times.add(begun.elapsed());
         bytes
     }
 

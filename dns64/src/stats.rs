@@ -4,12 +4,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::latency::{Histogram, Latency};
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// Counters since the start; read them with [`Stats::snapshot`].
         #[derive(Debug, Default)]
         pub struct Stats {
             $($(#[doc = $doc])+ pub(crate) $name: Counter,)*
+            /// How long queries took that had to be worked on.
+            pub(crate) answer_times: Histogram,
+            /// How long upstreams took for one question.
+            pub(crate) upstream_times: Histogram,
         }
 
         /// The counters of [`Stats`] at one moment.
@@ -24,6 +30,19 @@ macro_rules! counters {
         }
 
         impl Stats {
+            /// How long queries took, from when they were read until their answer was made; those that are answered from what is
+            /// ready to be sent, in microseconds, are not among them.
+            #[must_use]
+            pub fn answer_times(&self) -> Latency {
+                self.answer_times.snapshot()
+            }
+
+            /// How long upstreams took to answer a question.
+            #[must_use]
+            pub fn upstream_times(&self) -> Latency {
+                self.upstream_times.snapshot()
+            }
+
             /// The counters at this moment, each read by itself.
             #[must_use]
             pub fn snapshot(&self) -> StatsSnapshot {

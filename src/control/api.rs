@@ -187,6 +187,9 @@ pub(crate) struct TranslatorStatus {
     pub(crate) pool: PoolStatus,
     /// Sessions now.
     pub(crate) sessions: ByProtocol<u32>,
+    /// TCP sessions by their state, in the words of RFC 6146.
+    #[serde(default)]
+    pub(crate) tcp_states: BTreeMap<String, u32>,
     /// Sessions at most.
     pub(crate) sessions_limit: u32,
     /// Mappings now.

@@ -216,11 +216,6 @@ impl View {
         self.translator.as_ref().and_then(|view| view.with_dataplane(healthy)).unwrap_or(true)
     }
 
-    /// What the workers read and wrote, by worker; nothing if the translator is off.
-    pub(crate) fn io_stats(&self) -> Vec<IoStats> {
-        self.translator.as_ref().and_then(|view| view.with_dataplane(Dataplane::io_stats)).unwrap_or_default()
-    }
-
     /// The translation prefixes in force.
     fn prefixes(&self) -> Vec<String> {
         match (&self.translator, &self.dns64) {
@@ -294,6 +289,7 @@ impl TranslatorView {
                 ports_taken: ByProtocol::new(usage.pool_ports_taken),
             },
             sessions: ByProtocol::new(usage.sessions),
+            tcp_states: usage.tcp_states.map(|(state, count)| (state.to_owned(), count)).into(),
             sessions_limit: policy.limits.sessions,
             mappings: ByProtocol::new(usage.mappings),
             mappings_limit: policy.limits.mappings,

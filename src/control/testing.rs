@@ -44,6 +44,7 @@ pub(crate) fn busy() -> Status {
                 ports_taken: ByProtocol::new([812, 95, 2]),
             },
             sessions: ByProtocol::new([1204, 310, 2]),
+            tcp_states: [("ESTABLISHED".to_owned(), 1200), ("TRANS".to_owned(), 4)].into(),
             sessions_limit: 1_000_000,
             mappings: ByProtocol::new([812, 95, 2]),
             mappings_limit: 1_000_000,

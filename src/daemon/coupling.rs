@@ -90,6 +90,7 @@ mod tests {
         Usage {
             mappings: [0; 3],
             sessions: [sessions, 0, 0],
+            tcp_states: [("", 0); 7],
             pool_addresses: 1,
             pool_ports: 1000,
             pool_ports_taken: ports,

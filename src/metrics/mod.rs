@@ -6,6 +6,7 @@
 //! | `GET /healthz` | 200 while every worker moves, else 503 |
 //! | `GET /readyz` | 200 while it serves new sessions, else 503 |
 
+mod measured;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::control::server::View;
+use measured::Measured;
 
 /// The type that a scraper recognises OpenMetrics text by.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,7 +55,7 @@ fn router(view: Arc<View>) -> Router {
 }
 
 async fn metrics(State(view): State<Arc<View>>) -> Response {
-    match page::render(&view.status(), &view.io_stats()) {
+    match page::render(&view.status(), &Measured::of(&view)) {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         // Writing to a string does not fail.
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -10,15 +10,16 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::measured::{Measured, Times};
 use crate::control::api::{ByProtocol, SessionLogStatus, Status, Traffic, TranslatorStatus};
 
 /// Counters of the DNS64 server that go down, too.
 const DNS64_GAUGES: [&str; 2] = ["cache_entries", "cache_bytes"];
 
-/// The page, in the text format of OpenMetrics. `workers` are in the order of their numbers.
-pub(super) fn render(status: &Status, workers: &[IoStats]) -> Result<String, fmt::Error> {
+/// The page, in the text format of OpenMetrics.
+pub(super) fn render(status: &Status, measured: &Measured) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("nat64");
-    registry.register_collector(Box::new(Seen { status: status.clone(), workers: workers.to_vec() }));
+    registry.register_collector(Box::new(Seen { status: status.clone(), measured: measured.clone() }));
     let mut page = String::with_capacity(16 << 10);
     encode(&mut page, &registry)?;
     Ok(page)
@@ -28,7 +29,7 @@ pub(super) fn render(status: &Status, workers: &[IoStats]) -> Result<String, fmt
 #[derive(Debug)]
 struct Seen {
     status: Status,
-    workers: Vec<IoStats>,
+    measured: Measured,
 }
 
 impl Collector for Seen {
@@ -41,13 +42,18 @@ impl Collector for Seen {
             page.traffic(translator)?;
             page.drops(translator)?;
             page.state(translator)?;
-            page.workers(&self.workers)?;
+            page.workers(&self.measured.workers)?;
+            page.worker_time(&self.measured)?;
         }
         page.session_logs(&self.status.session_logs)?;
         if let Some(dns64) = &self.status.dns64 {
             for (name, value) in &dns64.counters {
                 page.dns64(name, *value)?;
             }
+            let help = "How long queries took that were not ready to be answered";
+            page.times("dns64_answer_seconds", help, &self.measured.answers)?;
+            let help = "How long upstreams took to answer a question";
+            page.times("dns64_upstream_seconds", help, &self.measured.upstreams)?;
         }
         Ok(())
     }
@@ -92,6 +98,8 @@ impl Page<'_> {
 
     fn state(&mut self, status: &TranslatorStatus) -> fmt::Result {
         self.gauges("sessions", "Sessions now", labelled(&status.sessions))?;
+        let states = status.tcp_states.iter().map(|(state, count)| ([("state", state.clone())], u64::from(*count)));
+        self.gauges("tcp_sessions", "TCP sessions now, by state (RFC 6146 section 3.5.2)", states)?;
         self.gauge("sessions_limit", "Sessions at the most", status.sessions_limit.into())?;
         self.gauges("mappings", "Mappings (BIB entries) now", labelled(&status.mappings))?;
         self.gauge("mappings_limit", "Mappings at the most", status.mappings_limit.into())?;
@@ -117,6 +125,24 @@ impl Page<'_> {
             self.counters(name, help, samples)?;
         }
         Ok(())
+    }
+
+    fn worker_time(&mut self, measured: &Measured) -> fmt::Result {
+        let mut metric =
+            self.encoder.encode_descriptor("worker_cpu_seconds", "Time on a processor", None, MetricType::Counter)?;
+        for (number, seconds) in measured.cpu_seconds.iter().enumerate() {
+            if let Some(seconds) = seconds {
+                let labels: Labels<1> = [("worker", number.to_string())];
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(seconds, None)?;
+            }
+        }
+        let help = "How long packets stayed, from the first of a batch read to the last written, of one batch in 16";
+        self.times("packet_batch_seconds", help, &measured.packets)
+    }
+
+    fn times(&mut self, name: &str, help: &str, times: &Times) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(times.sum, times.count(), &times.buckets, None)
     }
 
     fn session_logs(&mut self, logs: &[SessionLogStatus]) -> fmt::Result {

@@ -9,13 +9,20 @@ use nat64_core::DropReason;
 use nat64_dataplane::IoStats;
 use tokio::net::TcpListener;
 
+use super::measured::{Measured, Times};
 use super::{bind, healthz, metrics, page, readyz};
 use crate::control::server::View;
 use crate::control::testing::busy;
 
+fn measured(workers: Vec<IoStats>) -> Measured {
+    let cpu_seconds = workers.iter().map(|_| Some(1.5)).collect();
+    let times = Times { buckets: vec![(0.001, 3), (f64::INFINITY, 1)], sum: 0.25 };
+    Measured { workers, cpu_seconds, packets: times.clone(), answers: times.clone(), upstreams: times }
+}
+
 fn busy_page() -> String {
     let worker = |reads| IoStats { reads, ..IoStats::default() };
-    page::render(&busy(), &[worker(10), worker(20)]).unwrap()
+    page::render(&busy(), &measured(vec![worker(10), worker(20)])).unwrap()
 }
 
 /// The names of the families that a page has, without prefix and suffix.
@@ -36,6 +43,12 @@ fn the_page_says_what_the_status_says() {
         "nat64_pool_ports 225535",
         "nat64_worker_reads_total{worker=\"1\"} 20",
         "nat64_dns64_queries_udp_total 4321",
+        "nat64_tcp_sessions{state=\"ESTABLISHED\"} 1200",
+        "nat64_worker_cpu_seconds_total{worker=\"1\"} 1.5",
+        "nat64_packet_batch_seconds_bucket{le=\"0.001\"} 3",
+        "nat64_packet_batch_seconds_bucket{le=\"+Inf\"} 4",
+        "nat64_dns64_answer_seconds_count 4",
+        "nat64_dns64_upstream_seconds_sum 0.25",
     ] {
         assert!(page.lines().any(|written| written == line), "{line} is not in\n{page}");
     }
@@ -58,7 +71,7 @@ fn the_reference_describes_every_family_and_no_other() {
     let counters = serde_json::to_value(dns64::Stats::default().snapshot()).unwrap();
     let mut status = busy();
     status.dns64.as_mut().unwrap().counters = serde_json::from_value(counters).unwrap();
-    let page = page::render(&status, &[IoStats::default()]).unwrap();
+    let page = page::render(&status, &measured(vec![IoStats::default()])).unwrap();
 
     let served: BTreeSet<&str> =
         families(&page).into_iter().filter_map(|family| family.strip_prefix("nat64_")).collect();

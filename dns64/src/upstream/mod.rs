@@ -149,7 +149,9 @@ impl Forwarder {
             Way::Secure(secure) => secure.run(ask, timeout, deadline, stats).await,
         };
         if result.is_ok() {
-            upstream.health.took(started.elapsed());
+            let took = started.elapsed();
+            upstream.health.took(took);
+            self.stats.upstream_times.add(took);
         }
         let change = match &result {
             Ok(_) | Err(Failure::AfterUdp | Failure::OtherCase | Failure::Unreadable) => {

@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 
 use crate::event::Traffic;
 use crate::packet::Protocol;
-use crate::session::{Mapping, MappingKind, Session, Subscriber};
+use crate::session::{Mapping, MappingKind, Session, Subscriber, TcpState};
 use crate::terms::Terms;
 use crate::time::Timestamp;
 use crate::translator::Translator;
@@ -86,6 +86,8 @@ pub struct Usage {
     pub mappings: [u32; Protocol::ALL.len()],
     /// Sessions, in the order of [`Protocol::ALL`].
     pub sessions: [u32; Protocol::ALL.len()],
+    /// TCP sessions by their state, in the words of RFC 6146 §3.5.2.1.
+    pub tcp_states: [(&'static str, u32); TcpState::ALL.len()],
     /// Pool addresses.
     pub pool_addresses: u32,
     /// Ports of all pool addresses, for each protocol.
@@ -115,10 +117,21 @@ impl Translator {
         Usage {
             mappings: self.totals.mappings_by_protocol(),
             sessions: self.totals.sessions_by_protocol(),
+            tcp_states: self.tcp_states(),
             pool_addresses: u32::try_from(pool.len()).unwrap_or(u32::MAX),
             pool_ports: pool.ports(),
             pool_ports_taken: Protocol::ALL.map(|protocol| pool.taken(protocol)),
         }
+    }
+
+    fn tcp_states(&self) -> [(&'static str, u32); TcpState::ALL.len()] {
+        let mut states = TcpState::ALL.map(|state| (state.name(), 0));
+        for shard in 0..self.shard_count() {
+            // One after the other, each for a moment.
+            let counts = self.shard(shard).states();
+            states.iter_mut().zip(counts.0).for_each(|((_, sum), count)| *sum += count);
+        }
+        states
     }
 
     /// The subscriber that deterministic assignment gives this port to, now and at any other time under this policy
@@ -265,7 +278,7 @@ pub(crate) fn describe_session(terms: &Terms, mapping: &Mapping, session: &Sessi
 mod tests {
     use super::*;
     use crate::policy::Policy;
-    use crate::testing::{CLIENT, Lab, OTHER, POOL, Payload, SERVER, packet6, policy, six};
+    use crate::testing::{CLIENT, Lab, OTHER, POOL, Payload, SERVER, packet4, packet6, policy, six};
 
     fn subscribers(lab: &Lab) -> Vec<SubscriberInfo> {
         let mut found = Vec::new();
@@ -324,5 +337,31 @@ mod tests {
         assert_eq!(pool, [PoolAddressInfo { address: POOL, ports: 65_535, taken: [0, 3, 0] }]);
         lab.pass_time(Duration::from_secs(600));
         assert_eq!(subscribers(&lab), [], "nobody without mappings");
+    }
+
+    #[test]
+    fn tcp_sessions_are_counted_by_state_wherever_they_go() {
+        use crate::testing::{Flags, ports};
+        let mut lab = Lab::new(policy());
+        let counts = |lab: &Lab| -> Vec<(&str, u32)> {
+            lab.translator.usage().tcp_states.into_iter().filter(|(_, count)| *count > 0).collect()
+        };
+        let tcp = |port, flags| packet6(CLIENT, six(SERVER), Payload::Tcp(port, 80, flags));
+        for port in 1..=4 {
+            let out = lab.pass(&tcp(port, Flags::Syn));
+            if port > 1 {
+                lab.pass(&packet4(SERVER, POOL, Payload::Tcp(80, ports(&out).0, Flags::SynAck)));
+            }
+        }
+        assert_eq!(counts(&lab), [("V6_INIT", 1), ("ESTABLISHED", 3)]);
+        lab.pass(&tcp(2, Flags::FinAck));
+        lab.pass(&tcp(3, Flags::Rst));
+        assert_eq!(counts(&lab), [("V6_INIT", 1), ("ESTABLISHED", 1), ("V6_FIN_RCV", 1), ("TRANS", 1)]);
+        let listed = lab.sessions().iter().filter(|session| session.state == "TRANS").count();
+        assert_eq!(listed, 1);
+        lab.pass_time(Duration::from_secs(7441));
+        assert_eq!(counts(&lab).iter().map(|(_, count)| count).sum::<u32>() as usize, lab.sessions().len());
+        lab.pass_time(Duration::from_secs(3600));
+        assert_eq!(counts(&lab), []);
     }
 }

@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::clock::Clock;
 use crate::device::{Device, DeviceInfo};
 use crate::events::Events;
+use crate::latency::Latency;
 use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
 use crate::queue::Queue;
@@ -121,6 +122,19 @@ impl Dataplane {
     #[must_use]
     pub fn io_stats(&self) -> Vec<IoStats> {
         self.workers.handles.iter().map(|worker| worker.io.snapshot()).collect()
+    }
+
+    /// How long packets stayed, by worker: from when the first of a batch was read until the last was written, of one batch in
+    /// 16.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<Latency> {
+        self.workers.handles.iter().map(|worker| worker.io.latency.snapshot()).collect()
+    }
+
+    /// The workers' threads, by the kernel's numbers.
+    #[must_use]
+    pub fn threads(&self) -> Vec<u64> {
+        self.workers.handles.iter().map(|worker| worker.io.thread.value()).collect()
     }
 
     /// The receiving ends of the workers' events, by worker.
@@ -270,6 +284,7 @@ impl Workers {
             clock: config.clock,
             shared: Arc::clone(&self.shared),
             outbox: Outbox::new(self.merging),
+            batches: 0,
         };
         let on_failure = Arc::clone(&config.on_failure);
         let thread = thread::Builder::new()

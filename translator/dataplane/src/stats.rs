@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::latency::Histogram;
+
 /// One worker's reads and writes since it started. Super-packets count as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoStats {
@@ -84,6 +86,10 @@ pub(crate) struct IoCounters {
     pub(crate) spill_lost: Cell,
     /// Events of changes by the daemon that found no room in this worker's ring.
     pub(crate) foreign_lost: AtomicU64,
+    /// How long packets stay, of one batch in [`SAMPLED`](crate::worker::SAMPLED).
+    pub(crate) latency: Histogram,
+    /// The worker's thread, by the kernel's number; zero before it runs.
+    pub(crate) thread: Cell,
     /// Milliseconds of the clock when the worker last began its loop.
     pub(crate) heartbeat: Cell,
 }

@@ -40,6 +40,7 @@ impl Shard {
         let session = &mut self.sessions[index];
         let mapping = &self.mappings[session.mapping];
         if mapping.protocol == Protocol::Tcp && session.state == TcpState::Established {
+            self.states.moved(session.state, TcpState::Trans);
             session.state = TcpState::Trans;
             session.expires = context.tick.after(context.terms.policy.timers.tcp_transitory);
             let internal = Internal { address: mapping.internal, port: mapping.internal_port, prefix: session.prefix };
@@ -84,6 +85,9 @@ impl Shard {
         let last = mapping.sessions == 0 && mapping.kind != MappingKind::Static;
         self.subscribers[subscriber].sessions -= 1;
         context.totals.session_removed(protocol);
+        if protocol == Protocol::Tcp {
+            self.states.removed(session.state);
+        }
         if last {
             let closed = protocol == Protocol::Tcp && session.state == TcpState::V6FinV4FinRcv;
             self.remove_mapping(context, session.mapping, if closed { End::Clean } else { End::Other });

@@ -22,9 +22,10 @@ impl Shard {
         let (mapping, entry) = self.mapping_towards(rules.policy, packet.protocol, internal, scope).ok_or(None)?;
         let external = entry.external;
         let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
-        let session = &mut self.sessions[index];
+        let Self { sessions, states, .. } = self;
+        let session = &mut sessions[index];
         session.outbound.add(packet.packets, packet.bytes);
-        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::SixToFour) {
+        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::SixToFour, states) {
             self.bring_forward(index, sooner);
         }
         Ok(external)
@@ -43,10 +44,11 @@ impl Shard {
         let entry = self.owner(mapping, packet.protocol, packet.external, scope).ok_or(None)?;
         let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
         let (address, port) = (entry.internal, entry.internal_port);
-        let session = &mut self.sessions[index];
+        let Self { sessions, states, .. } = self;
+        let session = &mut sessions[index];
         let prefix = session.prefix;
         session.inbound.add(packet.packets, packet.bytes);
-        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::FourToSix) {
+        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::FourToSix, states) {
             self.bring_forward(index, sooner);
         }
         Ok(Internal { address, port, prefix })

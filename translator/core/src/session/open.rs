@@ -332,6 +332,9 @@ impl Shard {
             *self.peers.entry((mapping, remote)).or_default() += 1;
         }
         context.totals.session_added(protocol);
+        if protocol == Protocol::Tcp {
+            self.states.added(self.sessions[index].state);
+        }
         self.report(context, mapping, EventKind::SessionCreated, Some(&self.sessions[index]));
         index
     }

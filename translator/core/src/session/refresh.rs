@@ -45,6 +45,26 @@ impl Lifetimes {
     }
 }
 
+/// How many TCP sessions are in each state, in the order of [`TcpState::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct States(pub(crate) [u32; TcpState::ALL.len()]);
+
+impl States {
+    pub(super) const fn added(&mut self, state: TcpState) {
+        self.0[state as usize] += 1;
+    }
+
+    pub(super) const fn removed(&mut self, state: TcpState) {
+        self.0[state as usize] -= 1;
+    }
+
+    #[cold]
+    pub(super) const fn moved(&mut self, from: TcpState, to: TcpState) {
+        self.removed(from);
+        self.added(to);
+    }
+}
+
 /// What a packet's effect on its session depends on beside the two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'r> {
@@ -63,6 +83,7 @@ impl Session {
         protocol: Protocol,
         trigger: Trigger,
         direction: Direction,
+        states: &mut States,
     ) -> Option<Tick> {
         let Rules { policy, lifetimes, tick } = *rules;
         let refreshes = policy.inbound_refresh || direction == Direction::SixToFour;
@@ -72,7 +93,11 @@ impl Session {
                     return None;
                 }
                 let (state, lifetime) = step(self.state, Segment::of(tcp.flags, direction));
-                let moved = std::mem::replace(&mut self.state, state) != state;
+                let before = std::mem::replace(&mut self.state, state);
+                let moved = before != state;
+                if moved {
+                    states.moved(before, state);
+                }
                 if !refreshes && !moved {
                     return None;
                 }

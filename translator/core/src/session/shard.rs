@@ -14,6 +14,7 @@ use super::allocation::{Blocks, Resting};
 use super::entry::{Mapping, MappingKind, Session, Subscriber};
 use super::overlap::{Overlap, Scope};
 use super::pool::External;
+use super::refresh::States;
 use super::slab::Slab;
 use super::stored_syn::StoredSyns;
 use super::totals::Totals;
@@ -165,6 +166,8 @@ pub(crate) struct Shard {
     /// How many sessions a mapping has with an IPv4 host; kept under address-dependent filtering only.
     pub(super) peers: HashMap<(u32, Ipv4Addr), u32, SeedableRandomState>,
     pub(super) wheel: Wheel,
+    /// Of TCP sessions.
+    pub(super) states: States,
     /// Ports that rest before they are free again, oldest first (RFC 6888 REQ-8).
     pub(super) resting: VecDeque<Resting>,
     pub(super) blocks: Blocks,
@@ -200,6 +203,7 @@ impl Shard {
             subscribers: Slab::new(),
             by_prefix: HashTable::new(),
             wheel: Wheel::new(),
+            states: States::default(),
             resting: VecDeque::new(),
             blocks: Blocks::new(keys.state()),
             random: Random::new(seed, u64::from(number) + 1),
@@ -262,6 +266,11 @@ impl Shard {
     /// What the slot of a mapping's port says.
     pub(super) const fn slot_of(&self, index: u32) -> u32 {
         (self.number << INDEX_BITS | index) + 1
+    }
+
+    /// How many TCP sessions are in each state.
+    pub(crate) const fn states(&self) -> States {
+        self.states
     }
 
     pub(super) fn subscriber_of(&self, prefix: u128) -> Option<u32> {

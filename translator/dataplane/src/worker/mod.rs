@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nat64_core::{HEADROOM, Offload, PacketBuf, Timestamp, Verdict, Worker as State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +25,8 @@ pub(crate) use engine::{Engine, Step};
 
 /// Packets between two readings of the clock, at most.
 const BATCH: usize = 64;
+/// Of so many batches, the time of one is taken.
+pub(crate) const SAMPLED: u32 = 16;
 /// How long an idle worker sleeps; the first one wakes for the timers instead.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -68,11 +70,15 @@ pub(crate) struct Worker<Q, E> {
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     pub(crate) outbox: Outbox,
+    /// Batches that were begun.
+    pub(crate) batches: u32,
 }
 
 impl<Q: Queue, E: Engine> Worker<Q, E> {
     /// Works until told to stop.
     pub(crate) fn run(&mut self) -> Result<(), WorkerError> {
+        let thread = rustix::thread::gettid().as_raw_nonzero();
+        self.port.counters.thread.set(u64::try_from(thread.get()).unwrap_or_default());
         while !self.shared.is_stopping() {
             let now = self.clock.now();
             self.port.counters.heartbeat.set(now.as_millis());
@@ -91,9 +97,14 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         let taps = self.shared.taps.current();
         let mut batch = self.engine.batch(now, &mut self.state);
         let mut drained = false;
+        self.batches = self.batches.wrapping_add(1);
+        let mut begun = None;
         for _ in 0..BATCH {
             match self.port.read(room(&mut self.outbox)).map_err(read_error)? {
                 Read::Packet(len, offload) => {
+                    if self.batches.is_multiple_of(SAMPLED) && begun.is_none() {
+                        begun = Some(Instant::now());
+                    }
                     let (port, outbox) = (&mut self.port, &mut self.outbox);
                     match &taps {
                         None => carry(&mut batch, port, outbox, len, offload),
@@ -109,6 +120,9 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
             }
         }
         self.outbox.flush(&mut self.port).map_err(write_error)?;
+        if let Some(begun) = begun {
+            self.port.counters.latency.add(begun.elapsed());
+        }
         Ok(drained)
     }
 
