@@ -182,9 +182,13 @@ pub(crate) struct WhoHadArgs {
     /// Only this protocol
     #[arg(long, value_parser = ["tcp", "udp", "icmp"])]
     pub(crate) protocol: Option<String>,
-    /// A JSON log of sessions, mappings or blocks; the older one first if there are several
-    #[arg(long, required = true, value_name = "FILE")]
+    /// A JSON log of sessions, mappings or blocks, which may be compressed by gzip; the older one first if there are several
+    /// [default: those of the configuration, with what became of them when they were rotated]
+    #[arg(long, value_name = "FILE")]
     pub(crate) log: Vec<PathBuf>,
+    /// Configuration file that names the logs [default: /etc/nat64/nat64.toml]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "log")]
+    pub(crate) config: Option<PathBuf>,
     /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,8 +1,10 @@
 //! `nat64 who-had`: whose a pool address and port was, from a log of sessions.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+mod logs;
+
+use std::io::{self, BufRead};
 use std::net::{Ipv6Addr, SocketAddrV4};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -32,21 +34,16 @@ struct Holder {
 /// Looks it up.
 pub(super) fn who_had(args: &WhoHadArgs) -> anyhow::Result<()> {
     let at = args.at.as_deref().map(moment).transpose()?.unwrap_or_else(OffsetDateTime::now_utc);
+    let logs = if args.log.is_empty() { logs::configured(args.config.as_deref())? } else { args.log.clone() };
     let mut found =
         Search { wanted: args.external, protocol: args.protocol.as_deref(), at, open: Vec::new(), closed: Vec::new() };
-    for path in &args.log {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        for line in BufReader::new(file).lines() {
-            let line = line.with_context(|| format!("cannot read {}", path.display()))?;
-            // A line that the end of a disk has cut off is no reason to miss the others.
-            if let Ok(line) = serde_json::from_str::<Line>(&line) {
-                found.take(&line);
-            }
-        }
+    for path in &logs {
+        found.read(path).with_context(|| format!("cannot read {}", path.display()))?;
     }
     let holders = found.holders();
     if holders.is_empty() {
-        bail!("nobody had {} at {}, as far as the log says", args.external, at.format(&Rfc3339)?);
+        let logs: Vec<String> = logs.iter().map(|path| path.display().to_string()).collect();
+        bail!("nobody had {} at {}, as far as {} tells", args.external, at.format(&Rfc3339)?, logs.join(", "));
     }
     let mut text = String::new();
     for holder in &holders {
@@ -80,6 +77,16 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn read(&mut self, path: &Path) -> io::Result<()> {
+        for line in logs::open(path)?.split(b'\n') {
+            // A line that the end of a disk has cut off is no reason to miss the others.
+            if let Ok(line) = serde_json::from_slice::<Line>(&line?) {
+                self.take(&line);
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, line: &Line) {
         let Some((by, is_end)) = meaning(&line.event) else { return };
         let Some(external) = line.external.filter(|external| external.address == *self.wanted.ip()) else { return };
@@ -181,5 +188,40 @@ mod tests {
         let line = r#"{"time":"2026-11-22T10:05:00Z","event":"session-ended","protocol":"udp","internal":{"address":"2001:db8::1","port":5},"external":{"address":"192.0.2.1","port":7},"began":"2026-11-22T09:00:00Z","reason":"timeout"}"#;
 
         assert_eq!(holders(&[line], "192.0.2.1:7", "2026-11-22T09:30:00Z", None).len(), 1);
+    }
+
+    #[test]
+    fn rotated_logs_are_found_oldest_first_and_read_compressed_or_not() {
+        use std::fs::{self, File};
+        use std::io::Write;
+        use std::time::{Duration, SystemTime};
+
+        let directory = std::env::temp_dir().join(format!("nat64-who-had-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let write = |name: &str, age: u64, bytes: &[u8]| {
+            let mut file = File::create(directory.join(name)).unwrap();
+            file.write_all(bytes).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writeln!(gzip, "{}\nnot a line", LOG[0]).unwrap();
+        write("s.json.2.gz", 200, &gzip.finish().unwrap());
+        write("s.json-20261122", 100, LOG[1].as_bytes());
+        write("s.json", 300, LOG[2].as_bytes());
+        for other in ["s.json.swp", "t.json", "s.json.gz"] {
+            write(other, 1, b"");
+        }
+
+        let found = logs::rotated(&directory.join("s.json")).unwrap();
+        let names: Vec<&str> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let at = moment("2026-11-22T10:03:00Z").unwrap();
+        let wanted = "192.0.2.1:40123".parse().unwrap();
+        let mut search = Search { wanted, protocol: None, at, open: Vec::new(), closed: Vec::new() };
+        found.iter().for_each(|path| search.read(path).unwrap());
+        let holders = search.holders();
+        fs::remove_dir_all(&directory).unwrap();
+
+        assert_eq!(names, ["s.json.2.gz", "s.json-20261122", "s.json"]);
+        assert_eq!((holders.len(), holders[0].until.as_deref()), (1, Some("2026-11-22T10:05:00Z")));
     }
 }

@@ -48,6 +48,70 @@ fn a_json_log_says_who_had_a_port_and_nothing_of_whom_it_talked_to() {
     nat64.stop();
 }
 
+#[test]
+fn who_had_a_port_is_found_in_rotated_and_compressed_logs_of_the_configuration() {
+    let Some(lab) = lab() else { return };
+    let log = lab.directory().join("sessions.json");
+    let nat64 = lab.nat64(&logging(&log.display().to_string(), "record = [\"mappings\"]"));
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+        eventually("the end of the mapping in the log", SOON, || lines(&log).len() == 2);
+        ends.push(lines(&log)[1].clone());
+        let rotated = lab.directory().join(format!("sessions.json.{}", ends.len()));
+        fs::rename(&log, &rotated).expect("the lab directory is writable");
+        lab.gateway.check(&format!("gzip {}", rotated.display()));
+    }
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    eventually("a new log", SOON, || lines(&log).len() == 2);
+    nat64.stop();
+
+    let configuration = lab.directory().join("nat64.toml");
+    for end in &ends {
+        let mut command = lab.gateway.command(env!("CARGO_BIN_EXE_nat64"));
+        let external = format!("{POOL}:{}", end["external"]["port"]);
+        command.args(["who-had", &external, "--at", end["began"].as_str().expect("a time")]);
+        command.arg("--config").arg(&configuration);
+        let answer = Outcome::of(command, SOON).succeeded();
+        assert!(answer.contains(&CLIENT.to_string()) && answer.contains("mapping"), "{answer}");
+    }
+}
+
+#[test]
+fn blocks_are_logged_instead_of_sessions_and_what_finds_no_room_is_counted() {
+    let Some(lab) = lab() else { return };
+    let (blocks, sessions) = (lab.directory().join("blocks.json"), lab.directory().join("sessions.json"));
+    let translator = "port-assignment = \"blocks\"\nport-blocks = { size = 1024, per-subscriber = 4 }\n";
+    // The second goes to a collector that is away, and may keep 64 KiB.
+    let logs = format!(
+        "[[log.sessions]]\nto = \"{}\"\nrecord = [\"blocks\"]\n[[log.sessions]]\nto = \"tcp://127.0.0.1:6515\"\n\
+         spool-bytes = 65536\n[[log.sessions]]\nto = \"{}\"\n",
+        blocks.display(),
+        sessions.display()
+    );
+    let nat64 = lab.nat64(&format!("{}{translator}{logs}", Lab::translator()));
+    lab.client.enter(|| {
+        for port in 2000..4000 {
+            let socket = std::net::UdpSocket::bind((CLIENT, port)).expect("the port is free");
+            socket.send_to(b"x", (under_pref64(SERVER), 9)).expect("it is routed");
+        }
+    });
+    eventually("all sessions", SOON, || nat64.ask_json("status")["translator"]["sessions"]["udp"] == 2000);
+    lab.client.check(&format!("ping -c 5 -i 0.2 -W 2 {}", under_pref64(SERVER)));
+    eventually("all records", SOON, || nat64.ask_json("status")["session_logs"][2]["delivered"] == 2001);
+
+    let status = nat64.ask_json("status");
+    let away = &status["session_logs"][1];
+    let lost = away["lost"].as_u64().expect("a number");
+    assert!(lost > 0 && lost < 2001, "what finds no room is lost and counted: {away}");
+    assert_eq!((&away["failing"], &away["delivered"]), (&true.into(), &0.into()));
+    assert_eq!(status["session_logs"][2]["lost"], 0, "one log does not touch another");
+    let blocks = lines(&blocks);
+    assert!((2..=4).contains(&blocks.len()), "2001 ports in blocks of 1024: {blocks:?}");
+    assert!(blocks.iter().all(|line| line["event"] == "block-allocated" && line.get("remote").is_none()));
+    nat64.stop();
+}
+
 /// Asks `nat64 who-had` for the moment at which a session ended.
 fn who_had(lab: &Lab, log: &Path, ended: &Value) {
     let port = &ended["external"]["port"];
