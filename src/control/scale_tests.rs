@@ -50,7 +50,7 @@ fn list_all() {
             dataplane: std::sync::RwLock::new(None),
         }),
         dns64: None,
-        session_logs: Vec::new(),
+        session_logs: std::sync::Mutex::default(),
     });
     let directory = Directory::new();
     let path = directory.socket();

@@ -1,6 +1,6 @@
 //! The daemon's side of the control API.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State};
@@ -42,7 +42,7 @@ pub(crate) struct View {
     /// The DNS64 server, unless it is off.
     pub(crate) dns64: Option<Dns64View>,
     /// The logs of sessions.
-    pub(crate) session_logs: Vec<Arc<SinkStats>>,
+    pub(crate) session_logs: Mutex<Vec<Arc<SinkStats>>>,
 }
 
 /// The translator, seen from outside.
@@ -230,6 +230,11 @@ impl View {
         self.translator.as_ref().is_none_or(|view| !view.translator.policy().draining.everything)
     }
 
+    fn session_logs(&self) -> Vec<SessionLogStatus> {
+        let logs = self.session_logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.iter().map(|stats| session_log(stats)).collect()
+    }
+
     /// Everything that fits one screen.
     pub(crate) fn status(&self) -> Status {
         Status {
@@ -239,7 +244,7 @@ impl View {
             pref64: self.prefixes(),
             translator: self.translator.as_ref().and_then(TranslatorView::status),
             dns64: self.dns64.as_ref().map(Dns64View::status),
-            session_logs: self.session_logs.iter().map(|stats| session_log(stats)).collect(),
+            session_logs: self.session_logs(),
         }
     }
 }

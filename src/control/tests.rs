@@ -45,7 +45,13 @@ async fn dns_only() -> Arc<View> {
     let server = dns64::Server::bind(config.clone()).await.unwrap();
     let dns64 = Dns64View::new(&server, &config);
     let wishes = tokio::sync::mpsc::channel(1).0;
-    Arc::new(View { started: Instant::now(), wishes, translator: None, dns64: Some(dns64), session_logs: Vec::new() })
+    Arc::new(View {
+        started: Instant::now(),
+        wishes,
+        translator: None,
+        dns64: Some(dns64),
+        session_logs: std::sync::Mutex::default(),
+    })
 }
 
 /// Lets this process change things.

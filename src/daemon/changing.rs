@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use nat64_core::policy::{MappingBehavior, StaticMapping};
 use nat64_core::{Draining, Policy};
 use tracing::{info, warn};
 
 use super::running::Running;
-use super::starting;
+use super::{logging, starting};
 use crate::config::{self, Effective, KeyChange, Overrides, Settings};
 use crate::control::api::{self, Reloaded, StaticEntry};
 use crate::control::change::{StaticChange, Wish};
@@ -113,7 +113,9 @@ impl Changes {
     fn is_applied(&self, new: &Settings, key: &str) -> bool {
         let is_shared = |policy: &Policy| policy.mapping == MappingBehavior::AddressAndPortDependent;
         let stays_off = match key.split('.').next() {
-            Some("translator") => self.settings.policy.is_none() || new.policy.is_none(),
+            Some("log") if key == "log.level" => false,
+            // Logs are of the translator's sessions.
+            Some("translator" | "log") => self.settings.policy.is_none() || new.policy.is_none(),
             Some("dns64") => self.settings.dns64.is_none() || new.dns64.is_none(),
             _ => false,
         };
@@ -156,6 +158,11 @@ impl Changes {
                 dns64.set_upstreams(&config.upstreams);
             }
         }
+        if let Some(log) = &mut running.session_log {
+            log.replace(&target.settings.session_logs).map_err(|error| format!("cannot start a log: {error}"))?;
+            *view.session_logs.lock().unwrap_or_else(PoisonError::into_inner) = log.stats();
+        }
+        logging::set_level(target.settings.log_level);
         starting::follow_anew(running, &target.settings).await.map_err(|error| format!("{error:#}"))
     }
 

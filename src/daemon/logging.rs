@@ -1,15 +1,19 @@
 //! Logs, on standard error.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogLevel};
+
+/// What changes how much is logged.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts logging. To be called once.
 pub(super) fn init(level: LogLevel, format: LogFormat) {
@@ -20,7 +24,17 @@ pub(super) fn init(level: LogLevel, format: LogFormat) {
         LogFormat::Text if is_journal() => lines.without_time().boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter(level))).init();
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let _ = FILTER.set(handle);
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+}
+
+/// Logs at another level from now on.
+pub(super) fn set_level(level: LogLevel) {
+    if let Some(handle) = FILTER.get() {
+        // It fails where logging is no more.
+        let _ = handle.reload(filter(level));
+    }
 }
 
 /// Our own crates at `level`; the libraries beneath them no more than their warnings, unless everything is asked for.

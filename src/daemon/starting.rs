@@ -67,7 +67,7 @@ pub(super) async fn start(
         wishes,
         translator: translator_view,
         dns64: dns64_view,
-        session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default(),
+        session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default().into(),
     });
     let follower = links.flatten().map(|follower| tokio::spawn(follower.run()));
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));

@@ -105,7 +105,7 @@ async fn a_scraper_is_told_the_format_and_probes_are_answered() {
         wishes: tokio::sync::mpsc::channel(1).0,
         translator: None,
         dns64: None,
-        session_logs: Vec::new(),
+        session_logs: std::sync::Mutex::default(),
     };
     let view = State(Arc::new(view));
 

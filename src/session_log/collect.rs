@@ -1,7 +1,7 @@
 //! From the workers' rings to the queues of the logs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use nat64_dataplane::{Clock, Events};
 
 use super::PrefixOf;
 use super::record::Record;
-use super::sink::Inlet;
+use super::sink::Inlets;
 
 /// How long the rings are left alone once they are empty. A ring has room for what a worker can do meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -25,7 +25,7 @@ pub(super) struct Collector {
     rings: Vec<Events>,
     clock: Clock,
     prefix_of: PrefixOf,
-    inlets: Vec<Inlet>,
+    inlets: Inlets,
     stopping: Arc<AtomicBool>,
     refusals: Refusals,
 }
@@ -35,7 +35,7 @@ impl Collector {
         rings: Vec<Events>,
         clock: Clock,
         prefix_of: PrefixOf,
-        inlets: Vec<Inlet>,
+        inlets: Inlets,
         stopping: Arc<AtomicBool>,
     ) -> Self {
         Self { rings, clock, prefix_of, inlets, stopping, refusals: Refusals::default() }
@@ -80,7 +80,7 @@ impl Collector {
         let prefix = (self.prefix_of)(event.prefix);
         let remote6 = prefix.zip(event.remote).map(|(prefix, (remote, _))| prefix.embed(remote));
         let record = Record { at, event, remote6 };
-        for inlet in &self.inlets {
+        for inlet in &*self.inlets.lock().unwrap_or_else(PoisonError::into_inner) {
             inlet.offer(record);
         }
     }

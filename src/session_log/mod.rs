@@ -13,8 +13,8 @@ mod sink;
 mod tests;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nat64_dataplane::{Clock, Events};
@@ -22,7 +22,7 @@ use pref64::Pref64;
 
 use crate::config::SessionLogSettings;
 use collect::Collector;
-use sink::Sink;
+use sink::{Inlet, Inlets, Sink};
 
 pub(crate) use encode::{Format, Line};
 pub(crate) use output::Target;
@@ -38,7 +38,19 @@ pub(crate) type PrefixOf = Box<dyn Fn(u8) -> Option<Pref64> + Send>;
 pub(crate) struct SessionLog {
     stopping: Arc<AtomicBool>,
     collector: Option<JoinHandle<()>>,
-    sinks: Vec<(Arc<SinkStats>, JoinHandle<()>)>,
+    inlets: Inlets,
+    logs: Vec<Log>,
+    /// Threads of logs that are no more, while they deliver what was left.
+    leaving: Vec<JoinHandle<()>>,
+}
+
+/// One log.
+#[derive(Debug)]
+struct Log {
+    settings: SessionLogSettings,
+    inlet: Inlet,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl SessionLog {
@@ -53,24 +65,61 @@ impl SessionLog {
         prefix_of: PrefixOf,
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut log = Self { stopping: Arc::clone(&stopping), collector: None, sinks: Vec::new() };
-        let mut inlets = Vec::new();
-        for settings in settings {
-            let (sink, inlet) = Sink::new(settings, Arc::clone(&stopping));
-            let stats = inlet.stats();
-            let thread = thread::Builder::new().name("nat64-log".to_owned()).spawn(move || sink.run())?;
-            log.sinks.push((stats, thread));
-            inlets.push(inlet);
-        }
+        let inlets = Inlets::default();
+        let mut log = Self {
+            stopping: Arc::clone(&stopping),
+            collector: None,
+            inlets: Arc::clone(&inlets),
+            logs: Vec::new(),
+            leaving: Vec::new(),
+        };
+        log.replace(settings)?;
         let collector = Collector::new(events, clock, prefix_of, inlets, stopping);
         let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || collector.run())?;
         log.collector = Some(thread);
         Ok(log)
     }
 
+    /// Writes these logs from now on. Those that were written already go on; others deliver what they have, and end.
+    ///
+    /// # Errors
+    /// A thread cannot be made; nothing has changed then.
+    pub(crate) fn replace(&mut self, settings: &[SessionLogSettings]) -> io::Result<()> {
+        let is_new = |settings: &&SessionLogSettings| !self.logs.iter().any(|log| log.settings == **settings);
+        let mut new = settings.iter().filter(is_new).map(Log::start).collect::<io::Result<Vec<_>>>()?;
+        let mut old = std::mem::take(&mut self.logs);
+        for settings in settings {
+            let from = [&mut old, &mut new].into_iter().find(|logs| logs.iter().any(|log| log.settings == *settings));
+            let Some(logs) = from else { continue };
+            if let Some(place) = logs.iter().position(|log| log.settings == *settings) {
+                self.logs.push(logs.swap_remove(place));
+            }
+        }
+        let inlets = self.logs.iter().map(|log| log.inlet.clone()).collect();
+        *self.inlets.lock().unwrap_or_else(PoisonError::into_inner) = inlets;
+        self.leaving.retain(|thread| !thread.is_finished());
+        self.leaving.extend(old.into_iter().map(Log::leave));
+        Ok(())
+    }
+
     /// What each log has delivered and lost, in the order of the configuration.
     pub(crate) fn stats(&self) -> Vec<Arc<SinkStats>> {
-        self.sinks.iter().map(|(stats, _)| Arc::clone(stats)).collect()
+        self.logs.iter().map(|log| log.inlet.stats()).collect()
+    }
+}
+
+impl Log {
+    fn start(settings: &SessionLogSettings) -> io::Result<Self> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (sink, inlet) = Sink::new(settings, Arc::clone(&stopping));
+        let thread = thread::Builder::new().name("nat64-log".to_owned()).spawn(move || sink.run())?;
+        Ok(Self { settings: settings.clone(), inlet, stopping, thread })
+    }
+
+    /// Lets the log end when all that it has is delivered or lost.
+    fn leave(self) -> JoinHandle<()> {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.thread
     }
 }
 
@@ -82,8 +131,10 @@ impl Drop for SessionLog {
             collector.thread().unpark();
             let _ = collector.join();
         }
-        for (_, sink) in self.sinks.drain(..) {
-            let _ = sink.join();
+        self.inlets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let leaving: Vec<JoinHandle<()>> = self.logs.drain(..).map(Log::leave).chain(self.leaving.drain(..)).collect();
+        for thread in leaving {
+            let _ = thread.join();
         }
     }
 }

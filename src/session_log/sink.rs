@@ -1,8 +1,8 @@
 //! One log: a bounded queue, an encoder and a place to write to.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,11 @@ impl SinkStats {
     }
 }
 
+/// Where records go in, for all logs; they may change while the collector runs.
+pub(super) type Inlets = Arc<Mutex<Vec<Inlet>>>;
+
 /// Where records go in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Inlet {
     kinds: Kinds,
     queue: SyncSender<Record>,

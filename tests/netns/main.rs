@@ -21,6 +21,7 @@ mod names;
 mod path_mtu;
 mod reach;
 mod refusal;
+mod reloads;
 mod servers;
 mod session_log;
 mod signed;

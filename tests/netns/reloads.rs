@@ -1,0 +1,203 @@
+//! What reloads leave alone while packets flow, what they change beside the translator, and what systemd is told.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{CLIENT, Daemon, Lab, POOL, Running, SERVER, Topology, eventually, holds_within, under_pref64};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PORT: u16 = 7100;
+
+fn lab() -> Option<Lab> {
+    Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() })
+}
+
+#[track_caller]
+fn reload(lab: &Lab, nat64: &Daemon<'_>, configuration: &str) -> String {
+    fs::write(lab.directory().join("nat64.toml"), configuration).expect("the lab directory is writable");
+    nat64.ask(&["reload"]).succeeded()
+}
+
+/// A host that sends datagrams and has every one of them back, whole and from where it sent it.
+struct Flow {
+    stopping: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    client: thread::JoinHandle<()>,
+    server: thread::JoinHandle<Vec<SocketAddr>>,
+}
+
+impl Flow {
+    fn start(lab: &Lab) -> Self {
+        let (stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let echo = lab.server.enter(|| UdpSocket::bind((SERVER, PORT)).expect("the port is free"));
+        let client = lab.client.enter(|| UdpSocket::bind((CLIENT, 0)).expect("a port is free"));
+        client.connect((under_pref64(SERVER), PORT)).expect("there is a route");
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        echo.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout can be set");
+        let over = Arc::clone(&stopping);
+        let server = thread::spawn(move || {
+            let (mut buffer, mut sources) = ([0; 2048], Vec::new());
+            while !over.load(Ordering::Relaxed) {
+                let Ok((len, from)) = echo.recv_from(&mut buffer) else { continue };
+                if !sources.contains(&from) {
+                    sources.push(from);
+                }
+                echo.send_to(&buffer[..len], from).expect("it can be sent");
+            }
+            sources
+        });
+        let (over, count) = (Arc::clone(&stopping), Arc::clone(&answered));
+        let client = thread::spawn(move || {
+            let mut back = [0; 2048];
+            for number in 0_u64.. {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let sent: Vec<u8> =
+                    (0..150).flat_map(|word| (number.wrapping_mul(0x9e37_79b9) ^ word).to_le_bytes()).collect();
+                client.send(&sent).expect("it can be sent");
+                let len = client.recv(&mut back).expect("no datagram is lost");
+                assert!(back[..len] == sent, "datagram {number} has changed");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { stopping, answered, client, server }
+    }
+
+    #[track_caller]
+    fn goes_on(&self, when: &str) {
+        let before = self.answered.load(Ordering::Relaxed);
+        eventually(when, PATIENCE, || {
+            assert!(!self.client.is_finished(), "the flow has ended {when}");
+            self.answered.load(Ordering::Relaxed) >= before + 20
+        });
+    }
+
+    /// Ends it, and returns where its datagrams came from.
+    fn stop(self) -> Vec<SocketAddr> {
+        self.goes_on("to the end");
+        // The client first, which still waits for its last answer.
+        self.stopping.store(true, Ordering::Relaxed);
+        let sources = self.server.join().expect("the server does not panic");
+        drop(self.client);
+        sources
+    }
+}
+
+#[test]
+fn datagrams_go_on_without_loss_through_many_reloads_of_everything_beside_them() {
+    let Some(lab) = lab() else { return };
+    let plain = Lab::translator();
+    let nat64 = lab.nat64(&plain);
+    let flow = Flow::start(&lab);
+    flow.goes_on("at the start");
+    let wide = |extra: &str| plain.replace(&format!("[\"{POOL}\"]"), &format!("[\"{POOL}\", {extra}]"));
+    let fixed = "static = [{ protocol = \"udp\", internal = \"2001:db8:1::10\", external = \"203.0.113.1\", ports = \"99\" }]\n";
+    let variants = [
+        wide("\"203.0.113.2\""),
+        wide("\"203.0.113.3\", \"203.0.113.4\""),
+        format!("{plain}{fixed}"),
+        plain.replace("\"64:ff9b:1::/96\"", "[\"2001:db8:64::/96\", \"64:ff9b:1::/96\"]"),
+        plain.replace("\"64:ff9b:1::/96\"", "[\"64:ff9b:1::/96\", \"2001:db8:65::/96\"]"),
+        format!("{plain}hairpinning = false\n[translator.timers]\nudp = \"10s\"\n"),
+        format!("{plain}[translator.limits]\nsessions = 5000\n"),
+        format!("{plain}exclude = [{{ destination = \"192.0.2.0/24\", ports = \"25\" }}]\n"),
+    ];
+    for (number, configuration) in variants.iter().cycle().take(40).enumerate() {
+        let said = reload(&lab, &nat64, configuration);
+        assert!(said.starts_with("Changed:\n"), "{number}: {said}");
+    }
+    flow.goes_on("after many reloads");
+    reload(&lab, &nat64, &plain);
+
+    let sources = flow.stop();
+
+    assert_eq!(sources.len(), 1, "{sources:?}");
+    assert_eq!(nat64.sessions().len(), 1);
+    nat64.stop();
+}
+
+#[test]
+fn logs_of_sessions_and_the_level_of_the_log_follow_a_reload() {
+    let Some(lab) = lab() else { return };
+    let log = |name: &str| lab.directory().join(name);
+    let to = |names: &[&str]| {
+        let entry = |name: &&str| format!("[[log.sessions]]\nto = \"{}\"\n", log(name).display());
+        names.iter().map(entry).collect::<String>()
+    };
+    let with =
+        |pool: &str, rest: &str| format!("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = [\"{pool}\"]\n{rest}");
+    let pool = POOL.to_string();
+    let nat64 = lab.nat64(&with(&pool, &to(&["stays.json"])));
+    let listener = lab.server.enter(|| TcpListener::bind((SERVER, PORT)).expect("the port is free"));
+    let connect = || {
+        let to = SocketAddr::from((under_pref64(SERVER), PORT));
+        let stream = lab.client.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).expect("the server answers");
+        (stream, listener.accept().expect("it arrives"))
+    };
+    let lines = |name: &str| fs::read_to_string(log(name)).unwrap_or_default();
+    let delivered = || -> Vec<u64> {
+        let status = nat64.ask_json("status");
+        let logs = status["session_logs"].as_array().expect("a list");
+        logs.iter().map(|log: &Value| log["delivered"].as_u64().expect("a number")).collect()
+    };
+    let first = connect();
+    eventually("the session is logged", PATIENCE, || delivered() == [1]);
+
+    let said = reload(&lab, &nat64, &with(&pool, &to(&["comes.json", "stays.json"])));
+    assert!(said.contains("log.sessions") && delivered() == [0, 1], "{said}");
+    reload(&lab, &nat64, &with("203.0.113.2", &to(&["comes.json", "stays.json"])));
+    eventually("the end is in both logs", PATIENCE, || delivered() == [1, 2]);
+    assert!(lines("comes.json").contains("\"removed\""), "{}", lines("comes.json"));
+    drop(first);
+
+    reload(&lab, &nat64, &with("203.0.113.2", &to(&["comes.json"])));
+    let before = lines("stays.json");
+    let _second = connect();
+    eventually("the new session is logged", PATIENCE, || delivered() == [2]);
+    assert_eq!(lines("stays.json"), before, "it is written no more");
+
+    let quiet = format!("{}[log]\nlevel = \"error\"\n", with("203.0.113.2", ""));
+    reload(&lab, &nat64, &quiet);
+    nat64.ask(&["drain"]).succeeded();
+    assert!(!nat64.log().contains("draining changed"), "{}", nat64.log());
+    reload(&lab, &nat64, &with("203.0.113.2", ""));
+    nat64.ask(&["undrain"]).succeeded();
+    assert!(holds_within(PATIENCE, || nat64.log().contains("draining changed")), "{}", nat64.log());
+    nat64.stop();
+}
+
+#[test]
+fn systemd_is_told_of_a_reload_by_signal() {
+    let Some(lab) = lab() else { return };
+    let path = lab.directory().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("the lab directory is writable");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let next = || {
+        let mut buffer = [0; 4096];
+        let len = socket.recv(&mut buffer).expect("systemd is told something");
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    };
+    let mut command = lab.nat64_run("nat64", &Lab::translator());
+    command.env("NOTIFY_SOCKET", &path);
+    let mut daemon = Running::start(command, &lab.directory().join("nat64.log"));
+    assert!(next().contains("READY=1"));
+
+    daemon.signal(Signal::HUP);
+
+    let reloading = next();
+    let time = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(reloading.contains("RELOADING=1") && time.is_some_and(|time| time.parse::<u64>().is_ok()), "{reloading}");
+    assert!(next().contains("READY=1"));
+    daemon.signal(Signal::TERM);
+    assert!(next().contains("STOPPING=1"));
+    assert!(daemon.wait(PATIENCE).success(), "{}", daemon.log());
+}
