@@ -73,7 +73,7 @@ fn subscriber_row([prefix, address, mappings, sessions]: [String; 4]) -> String 
 
 /// The heading of [`pool_address`] rows.
 pub(super) fn pool() -> String {
-    pool_row(["ADDRESS", "PORTS", "TCP TAKEN", "UDP TAKEN", "ICMP TAKEN", "MOST"].map(str::to_owned))
+    pool_row(["ADDRESS", "PORTS", "TCP TAKEN", "UDP TAKEN", "ICMP TAKEN", "MOST", "STATE"].map(str::to_owned))
 }
 
 /// A row of the pool.
@@ -81,11 +81,12 @@ pub(super) fn pool_address(address: &PoolAddress) -> String {
     let [tcp, udp, icmp] = address.taken.all();
     let most = u64::from(tcp.max(udp).max(icmp)) * 100 / u64::from(address.ports.max(1));
     let [ports, tcp, udp, icmp] = [address.ports, tcp, udp, icmp].map(|number| number.to_string());
-    pool_row([address.address.to_string(), ports, tcp, udp, icmp, format!("{most}%")])
+    let state = if address.draining { "draining" } else { "open" }.to_owned();
+    pool_row([address.address.to_string(), ports, tcp, udp, icmp, format!("{most}%"), state])
 }
 
-fn pool_row([address, ports, tcp, udp, icmp, most]: [String; 6]) -> String {
-    format!("{address:<15} {ports:>6} {tcp:>10} {udp:>10} {icmp:>10} {most:>5}\n")
+fn pool_row([address, ports, tcp, udp, icmp, most, state]: [String; 7]) -> String {
+    format!("{address:<15} {ports:>6} {tcp:>10} {udp:>10} {icmp:>10} {most:>5} {state}\n")
 }
 
 /// Seconds as their two largest units: `1h02m`.
@@ -172,7 +173,8 @@ mod tests {
             mappings: 12,
             sessions: 340,
         };
-        let address = PoolAddress { address: host.address, ports: 64512, taken: ByProtocol::new([32256, 7, 0]) };
+        let address =
+            PoolAddress { address: host.address, ports: 64512, taken: ByProtocol::new([32256, 7, 0]), draining: true };
         let text = [
             [sessions(), session(&tcp), session(&icmp)].concat(),
             [mappings(), mapping(&owner)].concat(),

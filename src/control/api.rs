@@ -458,4 +458,7 @@ pub(crate) struct PoolAddress {
     pub(crate) ports: u32,
     /// Of these taken, or resting after use.
     pub(crate) taken: ByProtocol<u32>,
+    /// Whether it takes no new sessions.
+    #[serde(default)]
+    pub(crate) draining: bool,
 }

@@ -157,10 +157,12 @@ async fn subscribers(State(api): State<Api>) -> Response {
 
 async fn pool(State(api): State<Api>) -> Response {
     list(&api, |translator, _, _, found: &mut Vec<PoolAddress>| {
+        let nat64_core::Draining { everything, addresses } = translator.policy().draining;
         found.extend(translator.pool_addresses().into_iter().map(|info| PoolAddress {
             address: info.address,
             ports: info.ports,
             taken: ByProtocol::new(info.taken),
+            draining: everything || addresses.contains(&info.address),
         }));
         None
     })

@@ -83,6 +83,10 @@ impl Changes {
         running.reload_certificate();
         target.reloaded.applied.iter().for_each(|change| self.effective.note(change));
         self.settings = target.settings;
+        if let Some(policy) = &self.settings.policy {
+            // What is in the file now is the file's.
+            self.statics.retain(|mapping| !policy.static_mappings.contains(mapping));
+        }
         Ok(target.reloaded)
     }
 
@@ -94,7 +98,10 @@ impl Changes {
         let is_applied = |change: &KeyChange| self.is_applied(&new, &change.key);
         let (applied, needs_restart) = self.effective.changes_to(&new.effective()).into_iter().partition(is_applied);
         let policy = match (&self.settings.policy, &new.policy) {
-            (Some(old), Some(policy)) => Some(self.effective_policy(&new, policy.with_layout_of(old))?),
+            (Some(old), Some(policy)) => {
+                let policy = self.effective_policy(&new, policy.with_layout_of(old));
+                Some(policy.map_err(|problem| self.with_hint(problem))?)
+            }
             _ => None,
         };
         let dns64 = match (&self.settings.dns64, &new.dns64) {
@@ -128,10 +135,20 @@ impl Changes {
         let errors = &mut policy.errors;
         errors.source6 = errors.source6.or_else(|| self.sources.source6.filter(|_| settings.find_source6));
         errors.source4 = errors.source4.or_else(|| self.sources.source4.filter(|_| settings.find_source4));
-        policy.static_mappings.extend(&self.statics);
+        let added = self.statics.iter().copied().filter(|mapping| !policy.static_mappings.contains(mapping));
+        let added: Vec<StaticMapping> = added.collect();
+        policy.static_mappings.extend(added);
         policy.draining = self.draining.clone();
         policy.check().map_err(|error| error.to_string())?;
         Ok(policy)
+    }
+
+    /// Where else a problem may come from than from the file, which is right by itself.
+    fn with_hint(&self, problem: String) -> String {
+        if self.statics.is_empty() {
+            return problem;
+        }
+        format!("{problem}; that is with the static mappings that were added by command, see nat64 static list")
     }
 
     async fn apply(&self, running: &mut Running, target: &Target) -> Result<(), String> {

@@ -310,6 +310,9 @@ fn a_drained_address_keeps_its_sessions_and_gets_no_others() {
 
     let said = nat64.ask(&["drain", &address]).succeeded();
     assert_eq!(said, format!("no new sessions are taken on {address}; 1 sessions go on\n"));
+    let pool = nat64.ask(&["pool"]).succeeded();
+    let states = pool.lines().skip(1).map(|line| line.ends_with("draining") == line.starts_with(&*address));
+    assert_eq!(states.collect::<Vec<_>>(), [true, true], "{pool}");
 
     let _other = Echo::open(&lab, 7008);
     assert!(echo.lives());

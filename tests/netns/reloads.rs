@@ -176,6 +176,31 @@ fn logs_of_sessions_and_the_level_of_the_log_follow_a_reload() {
 }
 
 #[test]
+fn a_static_mapping_by_command_may_move_to_the_file_and_a_file_that_it_contradicts_is_refused() {
+    let Some(lab) = lab() else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    let (external, internal) = (format!("{POOL}:80"), format!("[{CLIENT}]:8080"));
+    nat64.ask(&["static", "add", "tcp", &external, &internal]).succeeded();
+
+    let elsewhere = Lab::translator().replace(&POOL.to_string(), "203.0.113.2");
+    fs::write(lab.directory().join("nat64.toml"), &elsewhere).expect("the lab directory is writable");
+    let refused = nat64.ask(&["reload"]).failed();
+    assert!(refused.stderr.contains("outside of the pool"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("added by command, see nat64 static list"), "{}", refused.stderr);
+
+    let entry = format!(
+        "{{ protocol = \"tcp\", internal = \"{CLIENT}\", external = \"{POOL}\", ports = \"80\", internal-ports = \"8080\" }}"
+    );
+    let with_entry = format!("{}static = [{entry}]\n", Lab::translator());
+    reload(&lab, &nat64, &with_entry);
+    let listed = nat64.ask(&["static", "list"]).succeeded();
+    assert!(listed.contains(&external) && listed.contains("configuration"), "{listed}");
+    reload(&lab, &nat64, &Lab::translator());
+    assert!(!nat64.ask(&["static", "list"]).succeeded().contains(&external), "it was the file's");
+    nat64.stop();
+}
+
+#[test]
 fn systemd_is_told_of_a_reload_by_signal() {
     let Some(lab) = lab() else { return };
     let path = lab.directory().join("notify.sock");
