@@ -127,6 +127,26 @@ fn who_had(lab: &Lab, log: &Path, ended: &Value) {
 }
 
 #[test]
+fn a_session_that_an_operator_closes_says_so_in_the_log() {
+    let Some(lab) = lab() else { return };
+    let log = lab.directory().join("sessions.json");
+    let configuration = format!("{}[[log.sessions]]\nto = \"{}\"\n", Lab::translator(), log.display());
+    let nat64 = lab.nat64(&configuration);
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    let counted = nat64.ask(&["session", "close", "--internal", &CLIENT.to_string(), "--dry-run"]).succeeded();
+    assert_eq!((counted.as_str(), nat64.sessions().len()), ("1 session would be closed\n", 1));
+    nat64.ask(&["session", "close", "--internal", &CLIENT.to_string(), "--remote", &SERVER.to_string()]).succeeded();
+    eventually("the end in the log", SOON, || lines(&log).len() == 2);
+
+    let ended = &lines(&log)[1];
+    assert_eq!((&ended["event"], &ended["reason"]), (&"session-ended".into(), &"closed".into()));
+    assert_eq!(ended["inbound"]["packets"], 1);
+    let refused = nat64.ask(&["session", "close"]).failed();
+    assert!(refused.stderr.contains("which sessions?"), "{refused}");
+    nat64.stop();
+}
+
+#[test]
 fn the_daemon_writes_what_it_knows_before_it_ends() {
     let Some(lab) = lab() else { return };
     let log = lab.directory().join("sessions.json");

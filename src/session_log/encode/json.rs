@@ -111,6 +111,7 @@ pub(super) const fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Timeout => "timeout",
         EndReason::Removed => "removed",
+        EndReason::Closed => "closed",
     }
 }
 

@@ -66,8 +66,10 @@ pub enum EventKind {
 pub enum EndReason {
     /// Its timer ran out.
     Timeout,
-    /// An operator or a new policy ended it.
+    /// A new policy does not allow it.
     Removed,
+    /// An operator ended it.
+    Closed,
 }
 
 /// A count of packets and of their bytes as received.

@@ -202,7 +202,7 @@ impl Translator {
     }
 
     /// Ends the sessions of a shard that `wanted` says yes to, of one page of some hundreds under one lock, with
-    /// [`EndReason::Removed`](crate::event::EndReason). Their mappings go with the last of them; a host that sends on opens
+    /// [`EndReason::Closed`](crate::event::EndReason). Their mappings go with the last of them; a host that sends on opens
     /// another. The events are in `worker` and are to be drained after each page. Returns how many have ended, and the next
     /// page if there is one. `wanted` must not call the translator.
     ///
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!((all, lab.sessions().len()), (1000, 1001));
         assert!(most <= 512, "{most} under one lock");
         let events = lab.worker.events.drain().filter(|event| {
-            matches!(event.kind, crate::event::EventKind::SessionEnded { reason: crate::event::EndReason::Removed, .. })
+            matches!(event.kind, crate::event::EventKind::SessionEnded { reason: crate::event::EndReason::Closed, .. })
         });
         assert_eq!(events.count(), 1000);
         lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1001, 53, b"")));

@@ -76,7 +76,7 @@ impl Shard {
         for index in page_range(page, self.sessions.end()) {
             let Some(session) = self.sessions.get(index) else { continue };
             if session.mapping != Session::REMOVED && wanted(&self.mappings[session.mapping], session) {
-                self.end_session(context, index, EndReason::Removed);
+                self.end_session(context, index, EndReason::Closed);
                 ended += 1;
             }
         }
