@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use etherparse::PacketBuilder;
 use nat64_core::policy::PoolRange;
 use nat64_core::{HEADROOM, Offload, PacketBuf, Policy, Timestamp, Translator, Verdict, Worker};
 use pref64::Pref64;
@@ -39,11 +38,15 @@ impl Flows {
     /// Sends UDP from a host and port to port 53 of 198.51.100.`remote`, and so on with larger numbers.
     pub(crate) fn send(&mut self, at: u64, (host, port): (u16, u16), remote: u32, len: usize) {
         let destination = Self::prefix().embed(Ipv4Addr::from_bits(0xc633_6400 + remote));
-        let mut packet = Vec::with_capacity(48 + len);
-        let builder = PacketBuilder::ipv6(Self::host(host).octets(), destination.octets(), 64).udp(port, 53);
-        builder.write(&mut packet, &vec![0; len]).unwrap();
-        self.storage[HEADROOM..HEADROOM + packet.len()].copy_from_slice(&packet);
-        let mut buffer = PacketBuf::new(&mut self.storage, HEADROOM, packet.len(), Offload::default());
+        let payload = u16::try_from(8 + len).unwrap().to_be_bytes();
+        let packet = &mut self.storage[HEADROOM..HEADROOM + 48 + len];
+        // An IPv6 header with a hop limit of 64, and one of UDP with some checksum, which nobody looks at on the way.
+        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, payload[0], payload[1], 17, 64]);
+        packet[8..24].copy_from_slice(&Self::host(host).octets());
+        packet[24..40].copy_from_slice(&destination.octets());
+        packet[40..42].copy_from_slice(&port.to_be_bytes());
+        packet[42..48].copy_from_slice(&[0, 53, payload[0], payload[1], 0x12, 0x34]);
+        let mut buffer = PacketBuf::new(&mut self.storage, HEADROOM, 48 + len, Offload::default());
         let verdict = self.translator.batch(Timestamp::from_millis(at), &mut self.worker).translate(&mut buffer);
         assert!(matches!(verdict, Verdict::Translated(_)), "{verdict:?}");
         self.worker.events.drain().for_each(drop);

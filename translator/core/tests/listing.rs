@@ -10,7 +10,7 @@ mod million;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use nat64_core::{Page, SessionInfo, Timestamp, Translator, Verdict};
+use nat64_core::{Page, SessionInfo, Timestamp, Translator, Verdict, Worker};
 
 use self::million::{GREEDY, MILLION, Sender, flow, policy};
 
@@ -80,6 +80,27 @@ fn a_million_sessions_are_listed_a_page_at_a_time_while_packets_pass() {
     assert_eq!(translator.pool_addresses().len(), 32);
     let grown = peak() - before;
     assert!(grown <= 4 << 10, "{grown} KiB for a listing that nobody keeps");
+    half_is_closed(&translator);
+}
+
+/// An operator closes the half a million sessions of one host.
+fn half_is_closed(translator: &Translator) {
+    let (greedy, mut worker) = (flow(0).0, Worker::new());
+    let (mut closed, mut most) = (0, 0);
+    for shard in 0..translator.shards() {
+        let mut page = Some(0);
+        while let Some(number) = page {
+            let mut wanted = |session: &SessionInfo| session.internal.0 == greedy;
+            let (count, next) = translator.end_sessions((shard, number), Timestamp::ZERO, &mut worker, &mut wanted);
+            // Two for each session at the most, which must not be more than a worker holds.
+            worker.events.drain().for_each(drop);
+            (closed, most, page) = (closed + count, most.max(count), next);
+        }
+    }
+    assert_eq!((closed, worker.events.lost()), (MILLION / 2, 0));
+    assert!(usize::try_from(most).unwrap() <= PAGE, "{most} under one lock");
+    assert_eq!(sessions(translator, |session| session.internal.0 != greedy).0, usize::try_from(MILLION).unwrap() / 2);
+    assert_eq!(sessions(translator, |session| session.internal.0 == greedy).0, 0);
 }
 
 /// Kibibytes that this process has taken at the most.
