@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod daemon;
 mod decode;
+mod journal;
 mod metrics;
 mod net;
 mod session_log;

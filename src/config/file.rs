@@ -67,6 +67,7 @@ pub(crate) struct TranslatorSection {
     pub(crate) hairpinning: bool,
     pub(crate) check_tcp_resets: bool,
     pub(crate) reset_unknown_tcp: bool,
+    pub(crate) keep_sessions: bool,
     pub(crate) workers: Number<0, 256>,
     pub(crate) exclude: Vec<Located<Exclude>>,
     #[serde(rename = "static")]
@@ -96,6 +97,7 @@ impl Default for TranslatorSection {
             hairpinning: true,
             check_tcp_resets: true,
             reset_unknown_tcp: true,
+            keep_sessions: true,
             workers: Number::new(0),
             exclude: Vec::new(),
             statics: Vec::new(),

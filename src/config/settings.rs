@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) links: LinkMtus,
     /// Queues and threads of the translator; 0 means one for two CPUs.
     workers: u16,
+    /// Whether sessions are kept for the next process.
+    pub(crate) keep_sessions: bool,
     /// The translator's network device.
     pub(crate) device: DeviceSettings,
     /// What DNS64 does; none if it is off.
@@ -122,6 +124,7 @@ impl Settings {
                 ipv6: file.translator.mtu.ipv6_link.given(),
             },
             workers: file.translator.workers.to(),
+            keep_sessions: file.translator.keep_sessions,
             device: DeviceSettings {
                 name: file.device.name.as_str().to_owned(),
                 offload: file.device.offload,
@@ -168,6 +171,12 @@ impl Settings {
             source: new.source,
             ..self.clone()
         }
+    }
+
+    /// Where sessions are kept.
+    pub(crate) fn sessions_file(&self) -> PathBuf {
+        let directory = self.socket.parent().unwrap_or_else(|| Path::new("/"));
+        crate::journal::path(directory, &self.device.name)
     }
 
     /// How many queues and threads the translator gets on this host.

@@ -44,6 +44,7 @@ fn list_all() {
         started: Instant::now(),
         wishes: tokio::sync::mpsc::channel(1).0,
         translator: Some(TranslatorView {
+            journal_failures: None,
             mtu: 1500,
             translator: Arc::clone(&flows.translator),
             clock: Clock::start(),

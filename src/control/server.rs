@@ -52,6 +52,8 @@ pub(crate) struct TranslatorView {
     pub(crate) mtu: u16,
     /// Its state.
     pub(crate) translator: Arc<Translator>,
+    /// How often sessions could not be kept for the case of a crash, if they are to be.
+    pub(crate) journal_failures: Option<Arc<std::sync::atomic::AtomicU64>>,
     /// What its time is told by.
     pub(crate) clock: Clock,
     /// The threads; none once they are stopped.

@@ -1,14 +1,18 @@
 //! The running daemon: what has to be watched, and stopped.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nat64_core::Translator;
 use nat64_dataplane::WorkerFailure;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tracing::{info, warn};
 
 use crate::control::server::{self, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
+use crate::journal::{self, Keeper};
 use crate::metrics;
 use crate::net::{Network, Sources};
 use crate::session_log::SessionLog;
@@ -45,6 +49,10 @@ pub(super) struct Running {
     pub(super) session_log: Option<SessionLog>,
     /// Addresses for ICMP errors that were found out.
     pub(super) sources: Sources,
+    /// What keeps sessions for the next process, if they are to be kept.
+    pub(super) keeper: Option<Keeper>,
+    /// Where.
+    pub(super) sessions_file: PathBuf,
 }
 
 /// What runs on the async runtime.
@@ -98,10 +106,24 @@ impl Running {
             // After the threads whose events it takes; it waits, too.
             let _ = tokio::task::spawn_blocking(|| drop(log)).await;
         }
+        if let (Some(keeper), Some(view)) = (self.keeper, &self.view.translator) {
+            let (path, translator) = (self.sessions_file, Arc::clone(&view.translator));
+            let _ = tokio::task::spawn_blocking(move || leave_sessions(keeper, &path, &translator)).await;
+        }
         if let Some(network) = &self.network {
             network.take_back().await;
         }
         drop(self.socket);
+    }
+}
+
+/// Leaves the sessions to the next process. Their workers have ended.
+fn leave_sessions(keeper: Keeper, path: &Path, translator: &Translator) {
+    drop(keeper);
+    match journal::save(path, translator) {
+        Ok(0) => journal::forget(path),
+        Ok(sessions) => info!(sessions, "sessions left to the next start"),
+        Err(error) => warn!(%error, "the next start will find sessions as they were some time ago, or none"),
     }
 }
 

@@ -20,9 +20,10 @@ use crate::config::{HostAddress, Settings};
 use crate::control::change::Wishes;
 use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
+use crate::journal::{self, Keeper};
 use crate::metrics;
 use crate::net::{self, Host, Links, Network, Sources, Watch};
-use crate::session_log::SessionLog;
+use crate::session_log::{Onlooker, SessionLog};
 
 /// Starts both halves as configured.
 ///
@@ -58,9 +59,9 @@ pub(super) async fn start(
         }
         None => (None, None),
     };
-    let (translator_view, mtus, session_log, sources) = match started {
-        Some(Started { view, mtus, log, sources }) => (Some(view), Some(mtus), Some(log), sources),
-        None => (None, None, None, Sources::default()),
+    let (translator_view, mtus, session_log, sources, keeper) = match started {
+        Some(Started { view, mtus, log, sources, keeper }) => (Some(view), Some(mtus), Some(log), sources, keeper),
+        None => (None, None, None, Sources::default(), None),
     };
     let view = Arc::new(View {
         started: Instant::now(),
@@ -74,7 +75,7 @@ pub(super) async fn start(
     let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
     let listener = socket.take_listener().context("the control socket was taken")?;
     let tasks = Tasks::start((listener, guard), metrics, Arc::clone(&view), dns64, followers, failures);
-    Ok(Running { socket, network, view, tasks, session_log, sources })
+    Ok(Running { socket, network, view, tasks, session_log, sources, keeper, sessions_file: settings.sessions_file() })
 }
 
 /// Follows this host's links by settings that have changed.
@@ -153,6 +154,7 @@ struct Started {
     mtus: Mtus,
     log: SessionLog,
     sources: Sources,
+    keeper: Option<Keeper>,
 }
 
 /// Opens the device, sets the network up, and starts the threads.
@@ -207,6 +209,7 @@ async fn start_threads(
     let clock = Clock::start();
     let translator = Arc::new(Translator::new(policy.clone(), seed()?)?);
     let mtus = Mtus::tell(settings.links, Arc::clone(&translator), device.info().index).await?;
+    let keeper = keep_sessions(settings, &translator, clock).await?;
     let failures = failures.clone();
     let config = DataplaneConfig::new(clock, move |failure| {
         // When the channel is full, the daemon has reason enough to stop.
@@ -215,15 +218,41 @@ async fn start_threads(
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
     let known = Arc::clone(&translator);
     let prefix_of = Box::new(move |number| known.prefix(number));
-    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, prefix_of)
+    let inlet = keeper.as_ref().map(Keeper::inlet);
+    let onlooker: Onlooker = inlet.map(|inlet| Box::new(move |event: &_| inlet.offer(event)) as _);
+    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, prefix_of, onlooker)
         .context("cannot start the threads for logs of sessions")?;
     let dataplane = RwLock::new(Some(dataplane));
+    let journal_failures = keeper.as_ref().map(Keeper::failures);
     Ok(Started {
-        view: TranslatorView { mtu: settings.device.mtu, translator, clock, dataplane },
+        view: TranslatorView { mtu: settings.device.mtu, translator, journal_failures, clock, dataplane },
         mtus,
         log,
         sources: found,
+        keeper,
     })
+}
+
+/// Goes on with the sessions of the process before, and begins to keep them for the next.
+async fn keep_sessions(
+    settings: &Settings,
+    translator: &Arc<Translator>,
+    clock: Clock,
+) -> anyhow::Result<Option<Keeper>> {
+    let path = settings.sessions_file();
+    if !settings.keep_sessions {
+        journal::forget(&path);
+        return Ok(None);
+    }
+    let (file, to) = (path.clone(), Arc::clone(translator));
+    // A million sessions take a while.
+    let restored = tokio::task::spawn_blocking(move || journal::restore(&file, &to, clock.now())).await?;
+    match restored {
+        Ok(Some(restored)) => journal::tell(&restored),
+        Ok(None) => {}
+        Err(error) => warn!(%error, "starting without the sessions of before"),
+    }
+    Keeper::start(path, Arc::clone(translator)).map(Some).context("cannot start the thread that keeps sessions")
 }
 
 /// An operator whose IPv4 side is private would otherwise wonder why nothing of it can be reached.

@@ -1,6 +1,7 @@
 //! What is measured beside the status: what workers read and wrote, their time on processors, and how long things took.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nat64_dataplane::{Dataplane, IoStats};
@@ -14,6 +15,8 @@ pub(super) struct Measured {
     pub(super) workers: Vec<IoStats>,
     /// Seconds on a processor, by worker; nothing where the kernel does not tell.
     pub(super) cpu_seconds: Vec<Option<f64>>,
+    /// How often sessions could not be kept for the case of a crash, if they are to be.
+    pub(super) journal_failures: Option<u64>,
     /// How long packets stayed, of all workers.
     pub(super) packets: Times,
     /// How long DNS queries took that had to be worked on.
@@ -43,7 +46,16 @@ impl Measured {
             answers.add(&of_answers.buckets, of_answers.sum);
             upstreams.add(&of_upstreams.buckets, of_upstreams.sum);
         }
-        Self { workers, cpu_seconds: threads.into_iter().map(cpu_seconds).collect(), packets, answers, upstreams }
+        let failures = view.translator.as_ref().and_then(|view| view.journal_failures.as_ref());
+        let journal_failures = failures.map(|failures| failures.load(Ordering::Relaxed));
+        Self {
+            journal_failures,
+            workers,
+            cpu_seconds: threads.into_iter().map(cpu_seconds).collect(),
+            packets,
+            answers,
+            upstreams,
+        }
     }
 }
 

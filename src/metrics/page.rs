@@ -44,6 +44,9 @@ impl Collector for Seen {
             page.state(translator)?;
             page.workers(&self.measured.workers)?;
             page.worker_time(&self.measured)?;
+            if let Some(failures) = self.measured.journal_failures {
+                page.counter("journal_failures", "Times that sessions could not be kept for a crash", failures)?;
+            }
         }
         page.session_logs(&self.status.session_logs)?;
         if let Some(dns64) = &self.status.dns64 {

@@ -17,7 +17,14 @@ use crate::control::testing::busy;
 fn measured(workers: Vec<IoStats>) -> Measured {
     let cpu_seconds = workers.iter().map(|_| Some(1.5)).collect();
     let times = Times { buckets: vec![(0.001, 3), (f64::INFINITY, 1)], sum: 0.25 };
-    Measured { workers, cpu_seconds, packets: times.clone(), answers: times.clone(), upstreams: times }
+    Measured {
+        journal_failures: Some(2),
+        workers,
+        cpu_seconds,
+        packets: times.clone(),
+        answers: times.clone(),
+        upstreams: times,
+    }
 }
 
 fn busy_page() -> String {
@@ -47,6 +54,7 @@ fn the_page_says_what_the_status_says() {
         "nat64_worker_cpu_seconds_total{worker=\"1\"} 1.5",
         "nat64_packet_batch_seconds_bucket{le=\"0.001\"} 3",
         "nat64_packet_batch_seconds_bucket{le=\"+Inf\"} 4",
+        "nat64_journal_failures_total 2",
         "nat64_dns64_answer_seconds_count 4",
         "nat64_dns64_upstream_seconds_sum 0.25",
     ] {

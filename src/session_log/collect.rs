@@ -9,9 +9,9 @@ use nat64_core::event::EventKind;
 use nat64_core::{DropReason, Event};
 use nat64_dataplane::{Clock, Events};
 
-use super::PrefixOf;
 use super::record::Record;
 use super::sink::Inlets;
+use super::{Onlooker, PrefixOf};
 
 /// How long the rings are left alone once they are empty. A ring has room for what a worker can do meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -25,6 +25,7 @@ pub(super) struct Collector {
     rings: Vec<Events>,
     clock: Clock,
     prefix_of: PrefixOf,
+    onlooker: Onlooker,
     inlets: Inlets,
     stopping: Arc<AtomicBool>,
     refusals: Refusals,
@@ -35,10 +36,11 @@ impl Collector {
         rings: Vec<Events>,
         clock: Clock,
         prefix_of: PrefixOf,
+        onlooker: Onlooker,
         inlets: Inlets,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        Self { rings, clock, prefix_of, inlets, stopping, refusals: Refusals::default() }
+        Self { rings, clock, prefix_of, onlooker, inlets, stopping, refusals: Refusals::default() }
     }
 
     /// Works until told to stop; takes what is there by then.
@@ -72,6 +74,9 @@ impl Collector {
     }
 
     fn hand_on(&mut self, event: Event, at: u64) {
+        if let Some(look) = &self.onlooker {
+            look(&event);
+        }
         if let EventKind::Refused(reason) = event.kind
             && !self.refusals.admits(reason, at / 1000)
         {

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use nat64_core::Event;
 use nat64_dataplane::{Clock, Events};
 use pref64::Pref64;
 
@@ -31,6 +32,9 @@ pub(crate) use sink::SinkStats;
 
 /// The translation prefix that an event names by a number.
 pub(crate) type PrefixOf = Box<dyn Fn(u8) -> Option<Pref64> + Send>;
+
+/// Somebody else who looks at every event. It must not wait.
+pub(crate) type Onlooker = Option<Box<dyn Fn(&Event) + Send>>;
 
 /// The running logs. They end when this is stopped or dropped, after everything that waits is delivered or, where it
 /// cannot be, counted as lost.
@@ -63,6 +67,7 @@ impl SessionLog {
         events: Vec<Events>,
         clock: Clock,
         prefix_of: PrefixOf,
+        onlooker: Onlooker,
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let inlets = Inlets::default();
@@ -74,7 +79,7 @@ impl SessionLog {
             leaving: Vec::new(),
         };
         log.replace(settings)?;
-        let collector = Collector::new(events, clock, prefix_of, inlets, stopping);
+        let collector = Collector::new(events, clock, prefix_of, onlooker, inlets, stopping);
         let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || collector.run())?;
         log.collector = Some(thread);
         Ok(log)

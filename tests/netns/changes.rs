@@ -19,13 +19,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 const POOL2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 
 /// A connection from the client to a server that sends everything back.
-struct Echo {
+pub(crate) struct Echo {
     stream: TcpStream,
     server: Option<JoinHandle<()>>,
 }
 
 impl Echo {
-    fn open(lab: &Lab, port: u16) -> Self {
+    pub(crate) fn open(lab: &Lab, port: u16) -> Self {
         let listener = lab.server.enter(|| TcpListener::bind((SERVER, port)).expect("the port is free"));
         let server = thread::spawn(move || {
             let Ok((mut stream, _)) = listener.accept() else { return };
@@ -43,7 +43,7 @@ impl Echo {
     }
 
     /// Whether what is sent comes back.
-    fn lives(&mut self) -> bool {
+    pub(crate) fn lives(&mut self) -> bool {
         let mut back = [0; 5];
         self.stream.write_all(b"hello").is_ok() && self.stream.read_exact(&mut back).is_ok() && back == *b"hello"
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::{CLIENT, Lab, Namespace, Outcome, POOL, SERVER, Topology, under_pref64};
 
 #[test]
-fn a_stopped_daemon_leaves_nothing_behind() {
+fn a_stopped_daemon_leaves_nothing_behind_but_its_sessions() {
     let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
     let before = state_of(&lab.gateway);
     let files = files_in(lab.directory());
@@ -22,7 +22,9 @@ fn a_stopped_daemon_leaves_nothing_behind() {
     nat64.stop();
     assert_same(&before, &state_of(&lab.gateway));
     assert!(!socket.exists(), "the control socket is left");
-    let expected = [&["nsd", "nat64.toml", "nat64.log"].map(str::to_owned)[..], &Vec::from_iter(files)[..]].concat();
+    let expected =
+        [&["nsd", "nat64.toml", "nat64.log", "nat64.sessions"].map(str::to_owned)[..], &Vec::from_iter(files)[..]]
+            .concat();
     assert_eq!(files_in(lab.directory()), BTreeSet::from_iter(expected));
 }
 

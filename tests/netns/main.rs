@@ -25,6 +25,7 @@ mod reloads;
 mod servers;
 mod session_log;
 mod signed;
+mod survival;
 mod top;
 mod traced;
 mod transfer;

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use pref64::Pref64;
 
-use crate::event::{EventBuffer, Traffic};
+use crate::event::{Event, EventBuffer, EventKind, Traffic};
 use crate::packet::Protocol;
+use crate::policy::{MappingBehavior, Timers};
 use crate::session::{Context, TcpState, Tick};
 use crate::time::Timestamp;
 use crate::translator::Translator;
@@ -121,7 +122,50 @@ impl SavedSession {
     }
 }
 
+impl SavedSession {
+    /// The session that an event of its beginning or its end tells of; nothing if it tells of something else. Of a TCP
+    /// connection only the ends are known, so that it is in the state of one that was silent: the next packet opens it again
+    /// (RFC 6146 §3.5.2.2, TRANS).
+    #[must_use]
+    pub fn of_event(event: &Event, prefix: Pref64, is_shared: bool) -> Option<Self> {
+        let remote = event.remote?;
+        matches!(event.kind, EventKind::SessionCreated | EventKind::SessionEnded { .. }).then_some(Self {
+            protocol: event.protocol,
+            internal: event.internal,
+            external: event.external,
+            scope: is_shared.then_some(remote),
+            is_static: false,
+            remote,
+            prefix,
+            mapping_created: event.began,
+            created: event.began,
+            expires: event.at,
+            outbound: Traffic::default(),
+            inbound: Traffic::default(),
+            state: TcpState::Trans,
+            expected: [0; 2],
+        })
+    }
+
+    /// The session with time for its next packet, where it is not known when the last one came.
+    #[must_use]
+    pub fn given_time(&self, now: Timestamp, timers: &Timers) -> Self {
+        let time = match self.protocol {
+            Protocol::Tcp => timers.tcp_transitory,
+            Protocol::Udp => timers.udp,
+            Protocol::Icmp => timers.icmp,
+        };
+        Self { expires: self.expires.max(now + time), ..*self }
+    }
+}
+
 impl Translator {
+    /// Whether a pool port serves several hosts, towards different destinations (RFC 7857 §3).
+    #[must_use]
+    pub fn shares_ports(&self) -> bool {
+        self.terms().policy.mapping == MappingBehavior::AddressAndPortDependent
+    }
+
     /// Calls `visit` for the sessions of a shard, a few hundred under one lock. What changes meanwhile may be as before or
     /// as after. `visit` must not call the translator.
     ///

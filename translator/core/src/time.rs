@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Milliseconds since the translator was made, on a clock that never goes back.
+/// Milliseconds of a clock that never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment the translator was made.
+    /// The moment that the clock begins with.
     pub const ZERO: Self = Self(0);
 
     /// A moment by its milliseconds.

@@ -274,6 +274,7 @@ impl Workers {
         let state = State::new();
         let counters = Arc::clone(&state.counters);
         let io = Arc::new(CachePadded::new(IoCounters::default()));
+        io.heartbeat.set(config.clock.now().as_millis());
         let events = Events::new(config.event_capacity);
         let worker = Worker {
             index,
