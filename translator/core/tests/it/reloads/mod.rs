@@ -7,11 +7,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use nat64_core::event::EventKind;
-use nat64_core::policy::{Draining, Exclusion, PoolRange, PoolRule, PortAssignment, PortBlocks, StaticMapping};
+use nat64_core::policy::{
+    Draining, Exclusion, MappingBehavior, PoolRange, PoolRule, PortAssignment, PortBlocks, StaticMapping,
+};
 use nat64_core::{Policy, Protocol, SessionInfo, Verdict};
 use pref64::Pref64;
 use proptest::collection::vec;
-use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::support::build::{ACK, Body, Ends, Ip, SYN, packet};
@@ -58,8 +60,16 @@ struct Plan {
     rule: bool,
     draining: u8,
     hasty: bool,
-    /// The same in all policies of a history.
-    blocks: bool,
+    layout: Layout,
+}
+
+/// What decides how the tables are laid out, so that it is the same in all policies of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Single,
+    Blocks,
+    /// A pool port for many destinations, and several hosts as one subscriber.
+    Shared,
 }
 
 impl Plan {
@@ -68,7 +78,19 @@ impl Plan {
         let range = |address| PoolRange { first_port: ports.0, last_port: ports.1, ..PoolRange::address(address) };
         let pool = chosen(self.addresses, POOL).map(range).collect();
         let mut policy = Policy::new(chosen(self.prefixes, PREFIXES.map(prefix)).collect(), pool);
-        policy.static_mappings = chosen(self.statics, statics()).collect();
+        match self.layout {
+            Layout::Single => {}
+            Layout::Blocks => {
+                policy.port_assignment = PortAssignment::Blocks(PortBlocks { size: 16, per_subscriber: 2 });
+            }
+            Layout::Shared => {
+                policy.mapping = MappingBehavior::AddressAndPortDependent;
+                policy.subscriber_length = 64;
+            }
+        }
+        if self.layout != Layout::Shared {
+            policy.static_mappings = chosen(self.statics, statics()).collect();
+        }
         if self.exclusion {
             policy.exclusions =
                 vec![Exclusion { protocol: Some(Protocol::Udp), ports: Some((53, 53)), ..Exclusion::default() }];
@@ -84,9 +106,6 @@ impl Plan {
             }
             _ => Draining::default(),
         };
-        if self.blocks {
-            policy.port_assignment = PortAssignment::Blocks(PortBlocks { size: 16, per_subscriber: 2 });
-        }
         if self.hasty {
             policy.timers.udp = 30 * SECOND;
         }
@@ -123,7 +142,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     let bits = (1..8_u8, 1..8_u8, 0..8_u8);
     (bits, any::<[bool; 4]>(), 0..12_u8).prop_map(|((addresses, prefixes, statics), flags, draining)| {
         let [narrow, exclusion, rule, hasty] = flags;
-        Plan { addresses, prefixes, narrow, statics, exclusion, rule, draining, hasty, blocks: false }
+        Plan { addresses, prefixes, narrow, statics, exclusion, rule, draining, hasty, layout: Layout::Single }
     })
 }
 
@@ -252,16 +271,22 @@ impl History {
     /// No two mappings have the same end, inside or outside, and each is in the pool with its port.
     fn check_mappings(&self) {
         let mappings = self.lab.mappings();
-        let distinct = |ends: HashSet<_>| assert_eq!(ends.len(), mappings.len(), "{mappings:#?}");
-        distinct(mappings.iter().map(|it| (it.protocol, it.internal.0.to_string(), it.internal.1)).collect());
-        distinct(mappings.iter().map(|it| (it.protocol, it.external.0.to_string(), it.external.1)).collect());
         let policy = self.lab.translator.policy();
+        let mut tuples: Vec<_> = mappings.iter().map(|it| (it.protocol, it.internal, it.external, None)).collect();
+        if policy.mapping == MappingBehavior::AddressAndPortDependent {
+            tuples =
+                self.lab.sessions().iter().map(|it| (it.protocol, it.internal, it.external, Some(it.remote))).collect();
+        }
+        let distinct = |ends: HashSet<_>| assert_eq!(ends.len(), tuples.len(), "{tuples:#?}");
+        distinct(tuples.iter().map(|it| (it.0 as u8, it.1.0.to_bits(), it.1.1, it.3)).collect());
+        distinct(tuples.iter().map(|it| (it.0 as u8, u128::from(it.2.0.to_bits()), it.2.1, it.3)).collect());
         for mapping in &mappings {
             let (address, port) = mapping.external;
             assert!(policy.pool.iter().any(|range| range.has_port(address, port)), "{mapping:?} under {policy:#?}");
         }
         let taken: u64 = self.lab.translator.usage().pool_ports_taken.iter().sum();
-        assert!(taken >= mappings.len() as u64, "{taken} ports are taken");
+        let used: HashSet<_> = mappings.iter().map(|it| (it.protocol as u8, it.external)).collect();
+        assert!(taken >= used.len() as u64, "{taken} ports are taken");
     }
 
     /// A session is translated with the same ends in both directions.
@@ -289,12 +314,12 @@ impl History {
     }
 }
 
-fn run(first: &Plan, blocks: bool, steps: Vec<Step>) {
-    let plain = Plan { statics: 0, rule: false, blocks, ..first.clone() };
+fn run(first: &Plan, layout: Layout, steps: Vec<Step>) {
+    let plain = Plan { statics: 0, rule: false, layout, ..first.clone() };
     let mut history = History::new(plain.policy());
     for mut step in steps {
         if let Step::Reload { plan, .. } = &mut step {
-            plan.blocks = blocks;
+            plan.layout = layout;
         }
         history.run(&step);
     }
@@ -317,8 +342,9 @@ fn whatever_policies_come_what_they_allow_stays_and_the_rest_ends() {
     let cases = std::env::var("NAT64_RELOAD_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let result = runner.run(&(plan(), any::<bool>(), vec(step(), 10..150)), |(first, blocks, steps)| {
-        run(&first, blocks, steps);
+    let layouts = prop_oneof![Just(Layout::Single), Just(Layout::Blocks), Just(Layout::Shared)];
+    let result = runner.run(&(plan(), layouts, vec(step(), 10..150)), |(first, layout, steps)| {
+        run(&first, layout, steps);
         Ok(())
     });
     result.unwrap();

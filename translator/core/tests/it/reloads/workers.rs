@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nat64_core::packet::{HEADROOM, Offload, PacketBuf};
-use nat64_core::policy::PoolRange;
+use nat64_core::policy::{MappingBehavior, PoolRange, PortAssignment, PortBlocks};
 use nat64_core::{Batch, Policy, Timestamp, Translator, Verdict, Worker};
 use pref64::Pref64;
 
@@ -17,7 +17,7 @@ use crate::support::build::{Body, Ends, Ip, packet};
 use crate::support::check::{ends_of, ports};
 
 const FLOWS: u16 = 96;
-const RELOADS: u32 = 400;
+const RELOADS: u32 = 200;
 /// Packets of a batch, so many that policies come in between.
 const BATCH: u16 = 64;
 
@@ -75,8 +75,12 @@ fn work(translator: &Translator, seed: u16, given: &Given, done: &AtomicBool) ->
     translated
 }
 
-#[test]
-fn policies_may_change_under_workers_that_share_flows() {
+fn stress(layout: impl Fn(&mut Policy)) {
+    let policy = |number| {
+        let mut policy = policy(number);
+        layout(&mut policy);
+        policy
+    };
     let translator = Translator::new(policy(0), 42).unwrap();
     let (given, done) = (Given::default(), AtomicBool::new(false));
     let translated: Vec<u64> = thread::scope(|scope| {
@@ -93,6 +97,22 @@ fn policies_may_change_under_workers_that_share_flows() {
         workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
     assert!(translated.iter().all(|count| *count > 1000), "{translated:?}");
+}
+
+#[test]
+fn policies_may_change_under_workers_that_share_flows() {
+    stress(|_| {});
+}
+
+#[test]
+fn policies_may_change_under_workers_that_share_ports() {
+    stress(|policy| policy.mapping = MappingBehavior::AddressAndPortDependent);
+}
+
+#[test]
+fn policies_may_change_under_workers_that_take_blocks() {
+    let blocks = PortBlocks { size: 64, per_subscriber: 4 };
+    stress(|policy| policy.port_assignment = PortAssignment::Blocks(blocks));
 }
 
 #[test]
