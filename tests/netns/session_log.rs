@@ -147,6 +147,72 @@ fn a_session_that_an_operator_closes_says_so_in_the_log() {
 }
 
 #[test]
+fn flow_lines_have_the_fields_of_vpc_flow_logs_in_their_order() {
+    let Some(lab) = lab() else { return };
+    let log = lab.directory().join("flows.log");
+    let nat64 = lab
+        .nat64(&logging(&log.display().to_string(), "format = \"flow\"\nrecord = [\"sessions\"]\ndestinations = true"));
+    lab.client.check(&format!("ping -c 3 -i 0.2 -W 2 {}", under_pref64(SERVER)));
+    let text = || fs::read_to_string(&log).unwrap_or_default();
+    eventually("both directions", SOON, || text().lines().count() == 2);
+
+    let text = text();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let (inside, outside) = (CLIENT.to_string(), under_pref64(SERVER).to_string());
+    let (pool, server) = (POOL.to_string(), SERVER.to_string());
+    // version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status
+    // pkt-srcaddr pkt-dstaddr
+    for (row, [source, destination], [inner_source, inner_destination]) in
+        [(&rows[0], [&pool, &server], [&inside, &outside]), (&rows[1], [&server, &pool], [&outside, &inside])]
+    {
+        assert_eq!((row.len(), row[0], row[7], row[8]), (16, "3", "1", "3"), "{text}");
+        assert_eq!(
+            [row[3], row[4], row[14], row[15]],
+            [source, destination, inner_source, inner_destination],
+            "{text}"
+        );
+        assert_eq!((row[12], row[13]), ("ACCEPT", "OK"));
+        let [start, end] = [row[10], row[11]].map(|time| time.parse::<u64>().expect("seconds since 1970"));
+        assert!(start > 1_700_000_000 && start <= end, "{text}");
+    }
+    nat64.stop();
+}
+
+#[test]
+fn rsyslog_understands_messages_over_both_transports() {
+    let Some(lab) = lab() else { return };
+    let (configuration, output) = (lab.directory().join("rsyslog.conf"), lab.directory().join("messages"));
+    let inputs = "module(load=\"imtcp\")\nmodule(load=\"imudp\")\n\
+                  input(type=\"imtcp\" address=\"127.0.0.1\" port=\"6514\")\n\
+                  input(type=\"imudp\" address=\"127.0.0.1\" port=\"6515\")\n";
+    let template = "%inputname% %app-name% %msgid% %syslogfacility-text% %syslogseverity-text% %structured-data%\\n";
+    let action = format!("action(type=\"omfile\" file=\"{}\" template=\"line\")", output.display());
+    let text = format!("{inputs}template(name=\"line\" type=\"string\" string=\"{template}\")\n{action}\n");
+    fs::write(&configuration, text).expect("the lab directory is writable");
+    let mut rsyslog = lab.gateway.command("rsyslogd");
+    rsyslog.arg("-n").arg("-f").arg(&configuration).arg("-i").arg(lab.directory().join("rsyslog.pid"));
+    let _rsyslog = Running::start(rsyslog, &lab.directory().join("rsyslog.log"));
+    lab.gateway.wait_for_listener(6514);
+
+    let syslog = "format = \"syslog\"\nrecord = [\"mappings\"]\n";
+    let more = format!("{syslog}[[log.sessions]]\nto = \"udp://127.0.0.1:6515\"\n{syslog}");
+    let nat64 = lab.nat64(&logging("tcp://127.0.0.1:6514", &more));
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    let messages = || fs::read_to_string(&output).unwrap_or_default();
+    eventually("four messages", SOON, || messages().lines().filter(|line| line.contains(" mapping-")).count() == 4);
+
+    let messages = messages();
+    for transport in ["imtcp", "imudp"] {
+        for event in ["mapping-created", "mapping-removed"] {
+            let begin =
+                format!("{transport} nat64 {event} daemon info [nat64@32473 protocol=\"icmp\" internal=\"{CLIENT}\"");
+            assert!(messages.lines().any(|line| line.starts_with(&begin)), "{begin}\n{messages}");
+        }
+    }
+    nat64.stop();
+}
+
+#[test]
 fn the_daemon_writes_what_it_knows_before_it_ends() {
     let Some(lab) = lab() else { return };
     let log = lab.directory().join("sessions.json");
