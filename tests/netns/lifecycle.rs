@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{CLIENT, Lab, Namespace, Outcome, POOL, SERVER, Topology, under_pref64};
+use crate::support::{CLIENT, Daemon, Lab, Namespace, Outcome, POOL, SERVER, Topology, under_pref64};
 
 #[test]
 fn a_stopped_daemon_leaves_nothing_behind_but_its_sessions() {
@@ -49,6 +49,36 @@ fn a_daemon_starts_again_after_it_was_killed_and_removes_what_that_one_left() {
     let nat64 = lab.nat64(configuration);
     lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
     nat64.stop();
+    assert_same(&before, &state_of(&lab.gateway));
+}
+
+#[test]
+fn what_reloads_have_set_up_is_taken_back_at_the_end_and_after_a_kill() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let before = state_of(&lab.gateway);
+    // An address that needs a route, and two of the server's own subnet that somebody has to answer ARP for.
+    let with = |pool: &str| format!("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = [{pool}]\n");
+    let variants = ["\"198.51.100.64\"", "\"198.51.100.64\", \"198.51.100.65\"", "\"198.51.100.65\""].map(with);
+    let run = |nat64: &Daemon<'_>| {
+        for configuration in &variants {
+            fs::write(lab.directory().join("nat64.toml"), configuration).expect("the lab directory is writable");
+            nat64.ask(&["reload"]).succeeded();
+        }
+        let proxied = lab.gateway.ip("-4 neigh show proxy");
+        assert!(proxied.contains("198.51.100.65") && !proxied.contains("198.51.100.64"), "{proxied}");
+        let routes = lab.gateway.ip("route show");
+        assert!(routes.contains("198.51.100.65 dev nat64") && !routes.contains("203.0.113.1"), "{routes}");
+        lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)));
+    };
+    let killed = lab.nat64(&with("\"203.0.113.1\""));
+    run(&killed);
+    killed.kill();
+
+    let nat64 = lab.nat64(&with("\"203.0.113.1\""));
+    assert_eq!(lab.gateway.ip("-4 neigh show proxy").trim(), "", "what the other one left is gone");
+    run(&nat64);
+    nat64.stop();
+
     assert_same(&before, &state_of(&lab.gateway));
 }
 
