@@ -176,6 +176,32 @@ fn logs_of_sessions_and_the_level_of_the_log_follow_a_reload() {
 }
 
 #[test]
+fn a_reload_that_the_host_cannot_follow_changes_nothing() {
+    let Some(lab) = lab() else { return };
+    lab.gateway.ip(&format!("route add 203.0.113.9/32 via {SERVER}"));
+    let nat64 = lab.nat64(&Lab::translator());
+    let flow = Flow::start(&lab);
+    flow.goes_on("at the start");
+    let before = (lab.gateway.ip("route show"), lab.gateway.ip("neigh show proxy"));
+
+    // The first two could be had, the third is somebody's.
+    let pool = format!("\"198.51.100.64\", \"{POOL}\", \"203.0.113.9\"");
+    let wanted = Lab::translator().replace(&format!("\"{POOL}\""), &pool);
+    fs::write(lab.directory().join("nat64.toml"), wanted).expect("the lab directory is writable");
+    let refused = nat64.ask(&["reload"]).failed();
+
+    assert!(refused.stderr.contains("203.0.113.9") && refused.stderr.contains("through "), "{}", refused.stderr);
+    assert_eq!((lab.gateway.ip("route show"), lab.gateway.ip("neigh show proxy")), before);
+    assert_eq!(nat64.ask_json("pool").as_array().map(Vec::len), Some(1));
+    flow.goes_on("after a reload that was refused");
+    lab.gateway.ip("route del 203.0.113.9/32");
+    nat64.ask(&["reload"]).succeeded();
+    assert_eq!(nat64.ask_json("pool").as_array().map(Vec::len), Some(3));
+    assert_eq!(flow.stop().len(), 1);
+    nat64.stop();
+}
+
+#[test]
 fn a_static_mapping_by_command_may_move_to_the_file_and_a_file_that_it_contradicts_is_refused() {
     let Some(lab) = lab() else { return };
     let nat64 = lab.nat64(&Lab::translator());
