@@ -86,7 +86,7 @@ fn group_called(name: &str) -> Result<Gid, NoGroup> {
 
 /// Lets requests through that only read, and those of peers that may change things; says who changed what.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    if only_reads(request.method(), request.uri().path()) {
+    if is_for_all(request.method(), request.uri().path()) {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<ConnectInfo<Peer>>().and_then(|info| info.0.0);
@@ -98,15 +98,19 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let (method, what) = (request.method().clone(), request.uri().clone());
     if !admitted {
         warn!(user, process, %method, %what, "refused over the control socket");
-        return (StatusCode::FORBIDDEN, refusal(user)).into_response();
+        return (StatusCode::FORBIDDEN, refusal(&method, user)).into_response();
     }
     let response = next.run(request).await;
+    if method == Method::GET {
+        info!(user, process, %method, %what, status = response.status().as_u16(), "traced over the control socket");
+        return response;
+    }
     info!(user, process, %method, %what, status = response.status().as_u16(), "changed over the control socket");
     response
 }
 
-/// Whether a request changes nothing.
-fn only_reads(method: &Method, path: &str) -> bool {
+/// Whether a request is for whoever can connect.
+fn is_for_all(method: &Method, path: &str) -> bool {
     match *method {
         // It shows what users send.
         Method::GET | Method::HEAD => path != "/v1/trace",
@@ -116,10 +120,11 @@ fn only_reads(method: &Method, path: &str) -> bool {
     }
 }
 
-fn refusal(user: Option<u32>) -> String {
+fn refusal(method: &Method, user: Option<u32>) -> String {
     let who = user.map_or_else(|| "an unknown user".to_owned(), |user| format!("user {user}"));
+    let may = if *method == Method::GET { "may not see packets" } else { "may read, not change" };
     format!(
-        "{who} may read, not change: that is for root, for the user that nat64 runs as, and for members of the group that \
+        "{who} {may}: that is for root, for the user that nat64 runs as, and for members of the group that \
          control.group names\n"
     )
 }

@@ -27,6 +27,10 @@ fn whoever_can_connect_may_read_and_only_those_who_are_named_may_change() {
         ask(NOBODY, NOBODY, "-X DELETE http://localhost/v1/status").ends_with("403"),
         "before any path is looked at"
     );
+    let trace = ask(NOBODY, NOBODY, "http://localhost/v1/trace");
+    assert!(trace.ends_with("403") && trace.contains("may not see packets"), "{trace}");
+    let explain = "-X POST --data-binary packet http://localhost/v1/explain";
+    assert!(!ask(NOBODY, NOBODY, explain).ends_with("403"), "it changes nothing");
     assert!(ask(NOBODY, GROUP, flush).ends_with("200"));
     assert!(ask(0, 0, flush).ends_with("200"));
 
@@ -36,7 +40,7 @@ fn whoever_can_connect_may_read_and_only_those_who_are_named_may_change() {
     assert_eq!(changed.len(), 2, "{log}");
     assert!(changed[0].contains(&format!("user={NOBODY}")) && changed[0].contains("flush?name=x.example"), "{log}");
     assert!(changed[1].contains("user=0") && changed[1].contains("status=200"), "{log}");
-    assert_eq!(lines("refused over the control socket").len(), 2, "{log}");
+    assert_eq!(lines("refused over the control socket").len(), 3, "{log}");
     nat64.stop();
 }
 
