@@ -20,8 +20,9 @@ use super::{ControlSocket, client};
 /// Set in the process that does the work.
 const CHILD: &str = "NAT64_A_MILLION";
 const MILLION: usize = 1_000_000;
-/// Kibibytes that a listing of a million may take: some pages on their way through server, socket and client.
-const FEW: u64 = 8 << 10;
+/// Kibibytes that a listing of a million may take: pages on their way through server, socket and client, and code that is run
+/// for the first time. The text has more than ten times as much.
+const FEW: u64 = 24 << 10;
 /// Kibibytes that the ranking may take: 52 bytes for each session, and half of that again while its table grows.
 const FOR_EACH: u64 = (80 * MILLION as u64) >> 10;
 
