@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::Settings;
 
 /// The keys that a reload applies; a table stands for all its keys. The others count from the next start on.
-pub(crate) const RELOADED: [&str; 33] = [
+pub(crate) const RELOADED: [&str; 34] = [
     "pref64",
     "wkp-allow-private",
     "translator.pool4",
@@ -41,6 +41,7 @@ pub(crate) const RELOADED: [&str; 33] = [
     "dns64.domains",
     "dns64.when-unavailable",
     "dns64.tls.upstream-ca",
+    "metrics.listen",
     "log.level",
     "log.sessions",
 ];

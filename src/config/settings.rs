@@ -166,6 +166,7 @@ impl Settings {
             serves_links: if dns64.is_some() { new.serves_links } else { self.serves_links },
             session_logs: if keeps_translator { new.session_logs } else { self.session_logs.clone() },
             log_level: new.log_level,
+            metrics: new.metrics,
             dns64: dns64.or_else(|| self.dns64.clone()),
             file: new.file,
             source: new.source,

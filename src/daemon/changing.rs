@@ -79,7 +79,16 @@ impl Changes {
         if dry_run {
             return Ok(Reloaded { dry_run, ..target.reloaded });
         }
-        self.apply(running, &target).await?;
+        let moves = target.settings.metrics != self.settings.metrics;
+        if moves {
+            running.metrics().move_to(&target.settings.metrics.listen).await?;
+        }
+        if let Err(problem) = self.apply(running, &target).await {
+            if moves && let Err(problem) = running.metrics().move_to(&self.settings.metrics.listen).await {
+                warn!("{problem}");
+            }
+            return Err(problem);
+        }
         running.reload_certificate();
         target.reloaded.applied.iter().for_each(|change| self.effective.note(change));
         self.settings = target.settings;

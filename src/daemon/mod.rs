@@ -3,6 +3,7 @@
 mod changing;
 mod coupling;
 mod links;
+mod listeners;
 mod logging;
 mod mtus;
 mod notify;

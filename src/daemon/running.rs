@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::listeners::MetricsListeners;
 use crate::control::server::{self, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
 use crate::journal::{self, Keeper};
-use crate::metrics;
 use crate::net::{Network, Sources};
 use crate::session_log::SessionLog;
 
@@ -59,7 +59,7 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Tasks {
     control: JoinHandle<()>,
-    metrics: Vec<JoinHandle<()>>,
+    metrics: MetricsListeners,
     dns64: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
     handles: Option<Dns64Handles>,
     followers: Vec<JoinHandle<()>>,
@@ -87,6 +87,11 @@ impl Running {
     /// What changes the DNS64 server, if there is one.
     pub(super) fn dns64(&self) -> Option<&Dns64Handles> {
         self.tasks.handles.as_ref()
+    }
+
+    /// Where metrics are served.
+    pub(super) const fn metrics(&mut self) -> &mut MetricsListeners {
+        &mut self.tasks.metrics
     }
 
     /// Replaces what follows this host's links.
@@ -137,15 +142,7 @@ impl Tasks {
         followers: Vec<JoinHandle<()>>,
         failures: &mpsc::Sender<Failure>,
     ) -> Self {
-        let metrics = metrics.into_iter().map(|listener| {
-            let (view, report) = (Arc::clone(&view), failures.clone());
-            tokio::spawn(async move {
-                if let Err(error) = metrics::serve(listener, view).await {
-                    let _ = report.send(Failure::Metrics(error.to_string())).await;
-                }
-            })
-        });
-        let metrics = metrics.collect();
+        let metrics = MetricsListeners::start(metrics, Arc::clone(&view), failures.clone());
         let report = failures.clone();
         let control = tokio::spawn(async move {
             if let Err(error) = server::serve(listener, view, guard).await {
@@ -168,7 +165,7 @@ impl Tasks {
             let _ = stop.send(());
             let _ = task.await;
         }
-        self.metrics.iter().for_each(JoinHandle::abort);
+        self.metrics.stop();
         self.control.abort();
         let _ = self.control.await;
     }

@@ -202,6 +202,31 @@ fn a_reload_that_the_host_cannot_follow_changes_nothing() {
 }
 
 #[test]
+fn metrics_move_to_other_addresses_and_stay_where_they_were_if_those_cannot_be_had() {
+    let Some(lab) = lab() else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    let with = |listen: &str| format!("{}[metrics]\nlisten = [{listen}]\n", Lab::translator());
+    let healthy = |address: &str| {
+        let curl = format!("curl -sS --max-time 5 -o /dev/null http://{address}:9464/healthz");
+        lab.gateway.run(&curl, PATIENCE).status.success()
+    };
+    assert!(healthy("127.0.0.1") && !healthy("[::1]"));
+
+    let said = reload(&lab, &nat64, &with("\"0.0.0.0:9464\", \"[::1]:9464\""));
+    assert!(said.contains("metrics.listen"), "{said}");
+    assert!(healthy("127.0.0.1") && healthy("127.0.0.2") && healthy("[::1]"));
+
+    fs::write(lab.directory().join("nat64.toml"), with("\"[::1]:9464\", \"192.0.2.77:9464\"")).expect("it is writable");
+    let refused = nat64.ask(&["reload"]).failed();
+    assert!(refused.stderr.contains("cannot serve metrics on 192.0.2.77:9464"), "{}", refused.stderr);
+    assert!(healthy("127.0.0.2") && healthy("[::1]"));
+
+    reload(&lab, &nat64, &with(""));
+    assert!(!healthy("127.0.0.1") && !healthy("[::1]"));
+    nat64.stop();
+}
+
+#[test]
 fn a_static_mapping_by_command_may_move_to_the_file_and_a_file_that_it_contradicts_is_refused() {
     let Some(lab) = lab() else { return };
     let nat64 = lab.nat64(&Lab::translator());
