@@ -169,9 +169,19 @@ async fn start_translator(
         queues: settings.queues(),
         offload: settings.device.offload,
     };
-    let device = Device::open(&config)?;
+    let kept = Device::kept(&config);
+    let is_kept = kept.is_some();
+    let device = match kept {
+        Some(device) => device,
+        None => Device::open(&config)?,
+    };
     let index = device.info().index;
-    info!(device = config.name, queues = device.info().queues, offloads = %device.info().offloads, "device opened");
+    info!(device = config.name, queues = device.info().queues, offloads = %device.info().offloads, is_kept, "device opened");
+    if settings.keep_sessions {
+        device.keep();
+    } else {
+        device.keep_not();
+    }
     // Now that the device is ours alone, what others left in its name is theirs no more.
     let directory = settings.socket.parent().unwrap_or_else(|| Path::new("/"));
     host.clean_up(directory, &config.name).await?;

@@ -315,12 +315,20 @@ impl Network {
         }
     }
 
+    /// Whether the route to `net` leads to the device.
+    async fn leads_to(&self, net: IpNet, index: u32) -> bool {
+        let route = self.host.netlink.route_to(net.network()).await.ok().flatten();
+        route.is_some_and(|route| route.net == net && route.output == Some(index))
+    }
+
     async fn add_route(&self, net: IpNet, device: &str, index: u32) -> Result<(), NetError> {
         match self.host.netlink.add_route(net, index).await {
             Ok(()) => {
                 info!(to = %net, device, "route added");
                 Ok(())
             }
+            // The device was kept over a restart, with its routes.
+            Err(error) if error.is(Errno::EXIST) && self.leads_to(net, index).await => Ok(()),
             Err(error) if error.is(Errno::EXIST) => {
                 Err(NetError::RouteTaken { net, through: "which ip route show table main lists".to_owned() })
             }

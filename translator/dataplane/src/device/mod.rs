@@ -1,6 +1,7 @@
 //! A TUN device: opened, and its offloads negotiated.
 
 mod holder;
+mod kept;
 mod offloads;
 mod queue;
 mod tun;
@@ -129,6 +130,34 @@ impl Device {
             }
             Err(tun::OpenError::Fatal { action, source }) => Err(device_error(&config.name, action, source)),
         }
+    }
+
+    /// The device of the process before, if the service manager has kept it over a restart: up, with its addresses and routes,
+    /// and with the packets that came meanwhile, as far as its queue had room. Nothing if there is none, or it is not what
+    /// `config` asks for; then it goes away.
+    #[must_use]
+    pub fn kept(config: &DeviceConfig) -> Option<Self> {
+        config.check().ok()?;
+        let descriptors = kept::take();
+        if descriptors.is_empty() {
+            return None;
+        }
+        let Some((queues, offloads)) = tun::adopt(config, descriptors) else {
+            kept::give(&[]);
+            kept::wait_until_gone(&config.name);
+            return None;
+        };
+        Self::new(&config.name, queues, offloads).ok()
+    }
+
+    /// Asks the service manager not to keep the device any more.
+    pub fn keep_not(&self) {
+        kept::give(&[]);
+    }
+
+    /// Asks the service manager to keep the device over a restart (sd_notify(3), `FDSTORE=1`). Without one, nobody listens.
+    pub fn keep(&self) {
+        kept::give(&self.queues);
     }
 
     /// The device's name, index, number of queues and offloads.

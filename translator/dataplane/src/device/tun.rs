@@ -16,6 +16,7 @@ use crate::vnet_hdr;
 const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
 const TUNSETOWNER: Opcode = opcode::write::<c_int>(b'T', 204);
 const TUNSETOFFLOAD: Opcode = opcode::write::<c_uint>(b'T', 208);
+const TUNGETIFF: Opcode = opcode::read::<c_uint>(b'T', 210);
 const TUNSETVNETHDRSZ: Opcode = opcode::write::<c_int>(b'T', 216);
 const TUNSETVNETLE: Opcode = opcode::write::<c_int>(b'T', 220);
 
@@ -54,6 +55,36 @@ pub(super) fn open(config: &DeviceConfig) -> std::result::Result<(Vec<TunQueue>,
     let offloads = if config.offload { negotiate(&descriptors[0])? } else { Offloads::NONE };
     let queues = descriptors.into_iter().map(|fd| TunQueue::new(fd, framing)).collect();
     Ok((queues, offloads))
+}
+
+/// The device whose queues these descriptors are, if they are all of them and of one as it is wanted.
+pub(super) fn adopt(config: &DeviceConfig, descriptors: Vec<OwnedFd>) -> Option<(Vec<TunQueue>, Offloads)> {
+    if descriptors.len() != config.queues {
+        return None;
+    }
+    let mut wanted = libc::IFF_TUN | libc::IFF_NO_PI;
+    wanted |= if config.queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    wanted |= if config.offload { libc::IFF_VNET_HDR } else { 0 };
+    // The kernel adds flags of its own to what it tells.
+    let all = libc::IFF_TUN | libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE | libc::IFF_VNET_HDR;
+    let is_wanted = |fd: &OwnedFd| {
+        interface_of(fd).is_ok_and(|(name, flags)| name == config.name && c_int::from(flags) & all == wanted)
+    };
+    if !descriptors.iter().all(is_wanted) {
+        return None;
+    }
+    let offloads = if config.offload { negotiate(&descriptors[0]).ok()? } else { Offloads::NONE };
+    let framing = if config.offload { Framing::VnetHeader } else { Framing::Bare };
+    Some((descriptors.into_iter().map(|fd| TunQueue::new(fd, framing)).collect(), offloads))
+}
+
+/// The name and the flags of the device that a descriptor is a queue of.
+fn interface_of(fd: impl AsFd) -> Result<(String, u16)> {
+    let mut request = InterfaceRequest { name: [0; _], flags: 0, rest: [0; _] };
+    // SAFETY: TUNGETIFF writes one `struct ifreq`, which `InterfaceRequest` has the size and layout of.
+    unsafe { ioctl(fd, Updater::<TUNGETIFF, InterfaceRequest>::new(&mut request)) }?;
+    let len = request.name.iter().position(|byte| *byte == 0).unwrap_or(request.name.len());
+    Ok((String::from_utf8_lossy(&request.name[..len]).into_owned(), request.flags))
 }
 
 /// Makes a device with one queue and nothing else that a driver may refuse.
