@@ -1,9 +1,10 @@
 //! `nat64 top` in a terminal, driven by its keys.
 
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{CLIENT, Lab, Outcome, Running, SERVER, Topology, eventually, under_pref64};
+use crate::support::{CLIENT, GATEWAY, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, under_pref64};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -128,6 +129,29 @@ fn colours_are_left_out_where_nobody_wants_them() {
     eventually("colours", SOON, || has_colours(&coloured));
     plain.shows(&["█"]);
     assert!(!has_colours(&plain), "{}", plain.screen());
+    nat64.stop();
+}
+
+#[test]
+fn drops_and_answers_of_dns64_are_counted_on_the_overview() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let _names = lab.name_server();
+    let nat64 = lab.nat64(&format!("{}[dns64]\nupstreams = [\"{SERVER}\"]\n", Lab::translator()));
+    let counters = || nat64.ask_json("status")["dns64"]["counters"].clone();
+    eventually("a synthesised answer", SOON, || {
+        lab.client.check(&format!("dig +short +time=2 @{GATEWAY} AAAA legacy.example"));
+        counters()["answers_synthesised"].as_u64() > Some(0)
+    });
+    // Nobody has this port of the pool.
+    lab.server
+        .enter(|| UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", (POOL, 9))))
+        .expect("routed");
+    eventually("a drop", SOON, || nat64.ask_json("status")["translator"]["dropped"]["no-mapping"].as_u64() > Some(0));
+
+    let text = nat64.ask(&["top", "--once", "--interval", "0.3"]).succeeded();
+    let line = |part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_default().to_owned();
+    assert!(line("no-mapping").contains("  1  no-mapping"), "{text}");
+    assert!(!line("synthesised").contains("      0  synthesised") && !line("synthesised").is_empty(), "{text}");
     nat64.stop();
 }
 
