@@ -116,7 +116,12 @@ fn static_table(entries: &[StaticEntry]) -> String {
 
 /// What is drained, in a sentence.
 pub(super) fn drained(draining: &Draining) -> String {
-    let left = draining.sessions.map(|left| format!("; {left} sessions go on")).unwrap_or_default();
+    let left = match draining.sessions {
+        None => String::new(),
+        Some(0) => "; none are left".to_owned(),
+        Some(1) => "; 1 session goes on".to_owned(),
+        Some(left) => format!("; {left} sessions go on"),
+    };
     if draining.everything {
         return format!("no new sessions are taken{left}");
     }
@@ -173,6 +178,9 @@ mod tests {
         let address = "192.0.2.1".parse().unwrap();
         let some = Draining { everything: false, addresses: vec![address], sessions: Some(3) };
         assert_eq!(drained(&some), "no new sessions are taken on 192.0.2.1; 3 sessions go on");
+        let [one, none] = [1, 0].map(|left| Draining { sessions: Some(left), ..some.clone() });
+        assert_eq!(drained(&one), "no new sessions are taken on 192.0.2.1; 1 session goes on");
+        assert_eq!(drained(&none), "no new sessions are taken on 192.0.2.1; none are left");
         let all = Draining { everything: true, ..Draining::default() };
         assert_eq!(drained(&all), "no new sessions are taken");
         assert_eq!(drained(&Draining::default()), "new sessions are taken on every pool address");

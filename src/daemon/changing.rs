@@ -243,7 +243,8 @@ impl Changes {
         match address {
             Some(address) => {
                 let in_pool = translator.translator.pool_addresses().iter().any(|known| known.address == address);
-                if !in_pool {
+                // One that is drained may have left the pool meanwhile.
+                if !in_pool && !self.draining.addresses.contains(&address) {
                     return Err(format!("{address} is not in the pool; see nat64 pool"));
                 }
                 self.draining.addresses.retain(|known| *known != address);

@@ -295,7 +295,7 @@ fn a_drained_gateway_takes_no_new_sessions_and_dns64_hands_out_no_addresses() {
 
     let said = nat64.ask(&["drain"]).succeeded();
 
-    assert_eq!(said, "no new sessions are taken; 1 sessions go on\n");
+    assert_eq!(said, "no new sessions are taken; 1 session goes on\n");
     assert_eq!((dig().trim(), &*ready()), ("", "503"));
     assert!(echo.lives());
     let refused = lab.client.run(&format!("ping -c 1 -W 2 {}", under_pref64(SERVER)), ANSWER);
@@ -318,7 +318,7 @@ fn a_drained_address_keeps_its_sessions_and_gets_no_others() {
     let address = nat64.sessions()[0]["external"]["address"].as_str().expect("an address").to_owned();
 
     let said = nat64.ask(&["drain", &address]).succeeded();
-    assert_eq!(said, format!("no new sessions are taken on {address}; 1 sessions go on\n"));
+    assert_eq!(said, format!("no new sessions are taken on {address}; 1 session goes on\n"));
     let pool = nat64.ask(&["pool"]).succeeded();
     let states = pool.lines().skip(1).map(|line| line.ends_with("draining") == line.starts_with(&*address));
     assert_eq!(states.collect::<Vec<_>>(), [true, true], "{pool}");
@@ -330,6 +330,12 @@ fn a_drained_address_keeps_its_sessions_and_gets_no_others() {
     assert_eq!((elsewhere, nat64.sessions().len()), (1, 2));
     let unknown = nat64.ask(&["drain", "192.0.2.200"]).failed();
     assert!(unknown.stderr.contains("192.0.2.200 is not in the pool"), "{}", unknown.stderr);
+
+    let other = if address == POOL.to_string() { POOL2 } else { POOL };
+    reload(&lab, &nat64, &with_pool(&format!("[\"{other}\"]"), ""));
+    assert!(!echo.lives(), "its address has left the pool");
+    nat64.ask(&["undrain", &address]).succeeded();
+    nat64.ask(&["undrain", &address]).failed();
     nat64.stop();
 }
 
