@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use nat64_core::{DropReason, Protocol};
 
-use super::table::{bytes, count, duration};
-use crate::control::api::{ByProtocol, Dns64Status, PoolRange, SessionLogStatus, Status, Traffic, TranslatorStatus};
+use super::table::{bits, bytes, count, duration};
+use crate::control::api::{
+    ByProtocol, Dns64Status, PoolRange, Rate, SessionLogStatus, Status, Traffic, TranslatorStatus,
+};
 
 /// The screen.
 pub(super) fn render(status: &Status) -> String {
@@ -49,9 +51,16 @@ impl Screen {
         self.line("", format!("{:>12}{:>12}{:>12}", "TCP", "UDP", "ICMP"));
         self.row("sessions", &status.sessions.all().map(|n| count(n.into())), limit(status.sessions_limit));
         self.row("mappings", &status.mappings.all().map(|n| count(n.into())), limit(status.mappings_limit));
-        for (label, traffic) in [("6 to 4", &status.six_to_four), ("4 to 6", &status.four_to_six)] {
-            self.row(label, &traffic.all().map(|one| count(one.packets)), "packets".to_owned());
-            self.row("", &traffic.all().map(|one| bytes(one.bytes)), total(traffic));
+        let rates = status.rates.as_ref();
+        for (label, traffic, rate) in [
+            ("6 to 4", &status.six_to_four, rates.map(|rates| rates.six_to_four)),
+            ("4 to 6", &status.four_to_six, rates.map(|rates| rates.four_to_six)),
+        ] {
+            let now = |text: fn(&Rate) -> String| rate.as_ref().map(text).unwrap_or_default();
+            let packets = now(|rate| format!(", now {}/s", count(rate.packets_per_second)));
+            let carried = now(|rate| format!(", now {}", bits(rate.bits_per_second)));
+            self.row(label, &traffic.all().map(|one| count(one.packets)), format!("packets{packets}"));
+            self.row("", &traffic.all().map(|one| bytes(one.bytes)), format!("{}{carried}", total(traffic)));
         }
         let (hairpinned, held, refused) = (count(status.hairpinned), count(status.held), count(status.refused));
         self.line("packets", format!("{hairpinned} hairpinned, {held} held, {refused} errors and resets of our own"));

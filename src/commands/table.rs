@@ -105,6 +105,11 @@ pub(super) fn count(number: u64) -> String {
     scaled(number, 1000, &["", "k", "M", "G", "T", "P", "E"])
 }
 
+/// Bits in a second with at most four digits and a decimal unit: `12.3Mbit/s`.
+pub(super) fn bits(number: u64) -> String {
+    scaled(number, 1000, &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s"])
+}
+
 /// Bytes with at most four digits and a binary unit: `12.3MiB`.
 pub(super) fn bytes(number: u64) -> String {
     scaled(number, 1024, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])

@@ -146,6 +146,24 @@ pub(crate) struct StaticEntry {
     pub(crate) runtime: bool,
 }
 
+/// What passes in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Rates {
+    /// From IPv6 to IPv4.
+    pub(crate) six_to_four: Rate,
+    /// From IPv4 to IPv6.
+    pub(crate) four_to_six: Rate,
+}
+
+/// What passes in a second, in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Rate {
+    /// Packets.
+    pub(crate) packets_per_second: u64,
+    /// Bits of these as received, IP headers included.
+    pub(crate) bits_per_second: u64,
+}
+
 /// What takes no new sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Draining {
@@ -206,6 +224,9 @@ pub(crate) struct TranslatorStatus {
     pub(crate) held: u64,
     /// ICMP errors and resets of our own.
     pub(crate) refused: u64,
+    /// What was translated in the last second; nothing in the first.
+    #[serde(default)]
+    pub(crate) rates: Option<Rates>,
     /// What takes no new sessions.
     #[serde(default)]
     pub(crate) draining: Draining,

@@ -34,6 +34,7 @@ mod listing;
 pub(crate) mod openapi;
 mod peer;
 mod preview;
+pub(crate) mod rates;
 #[cfg(test)]
 mod scale_tests;
 pub(crate) mod server;

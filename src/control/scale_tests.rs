@@ -44,6 +44,7 @@ fn list_all() {
     let view = Arc::new(View {
         started: Instant::now(),
         wishes: tokio::sync::mpsc::channel(1).0,
+        meter: crate::control::rates::Meter::default(),
         translator: Some(TranslatorView {
             journal_failures: None,
             mtu: 1500,

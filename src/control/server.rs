@@ -24,6 +24,7 @@ use super::filter::Filter;
 use super::health::PrefixHealth;
 use super::listing;
 use super::peer::{self, Guard, Peer};
+use super::rates::{Meter, Totals};
 use super::top::Watchers;
 use crate::session_log::SinkStats;
 
@@ -37,6 +38,8 @@ pub(crate) struct View {
     pub(crate) started: Instant,
     /// Where wishes for changes go.
     pub(crate) wishes: Wishes,
+    /// What passes now.
+    pub(crate) meter: Meter,
     /// The translator, unless it is off.
     pub(crate) translator: Option<TranslatorView>,
     /// The DNS64 server, unless it is off.
@@ -246,7 +249,10 @@ impl View {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             pref64: self.prefixes(),
-            translator: self.translator.as_ref().and_then(TranslatorView::status),
+            translator: self
+                .translator
+                .as_ref()
+                .and_then(|view| Some(TranslatorStatus { rates: self.meter.rates(), ..view.status()? })),
             dns64: self.dns64.as_ref().map(Dns64View::status),
             session_logs: self.session_logs(),
         }
@@ -283,6 +289,19 @@ impl TranslatorView {
         self.clock.now()
     }
 
+    /// What both directions have carried, from IPv6 first.
+    pub(super) fn totals(&self) -> Option<[Totals; 2]> {
+        let counters = self.with_dataplane(Dataplane::counters)?;
+        Some([Direction::SixToFour, Direction::FourToSix].map(|direction| {
+            let carried =
+                counters.iter().flat_map(|worker| Protocol::ALL.map(|protocol| worker.translated(direction, protocol)));
+            carried.fold(Totals::default(), |sum, one| Totals {
+                packets: sum.packets + one.packets,
+                bytes: sum.bytes + one.bytes,
+            })
+        }))
+    }
+
     fn status(&self) -> Option<TranslatorStatus> {
         let seen = |dataplane: &Dataplane| {
             (dataplane.device().clone(), dataplane.counters(), IoStats::total(&dataplane.io_stats()))
@@ -307,6 +326,7 @@ impl TranslatorView {
             hairpinned: counters.iter().map(|worker| worker.hairpinned()).sum(),
             held: counters.iter().map(|worker| worker.held()).sum(),
             refused: counters.iter().map(|worker| worker.refused()).sum(),
+            rates: None,
             draining: Draining {
                 everything: policy.draining.everything,
                 addresses: policy.draining.addresses,

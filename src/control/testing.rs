@@ -1,8 +1,8 @@
 //! What a busy gateway says of itself, for tests of those who show it.
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Draining, PoolRange, PoolStatus, PrefixStatus, SessionLogStatus, Status,
-    Traffic, TranslatorStatus,
+    ByProtocol, DeviceStatus, Dns64Status, Draining, PoolRange, PoolStatus, PrefixStatus, Rate, Rates,
+    SessionLogStatus, Status, Traffic, TranslatorStatus,
 };
 
 /// A status in which nothing is empty.
@@ -53,6 +53,10 @@ pub(crate) fn busy() -> Status {
             hairpinned: 0,
             held: 12,
             refused: 40,
+            rates: Some(Rates {
+                six_to_four: Rate { packets_per_second: 12_000, bits_per_second: 9_600_000 },
+                four_to_six: Rate { packets_per_second: 31_000, bits_per_second: 310_000_000 },
+            }),
             draining: Draining::default(),
             dropped: [("no-mapping".to_owned(), 1234), ("not-our-prefix".to_owned(), 2)].into(),
         }),

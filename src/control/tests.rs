@@ -48,6 +48,7 @@ async fn dns_only() -> Arc<View> {
     Arc::new(View {
         started: Instant::now(),
         wishes,
+        meter: crate::control::rates::Meter::default(),
         translator: None,
         dns64: Some(dns64),
         session_logs: std::sync::Mutex::default(),

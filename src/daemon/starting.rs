@@ -18,6 +18,7 @@ use super::mtus::Mtus;
 use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
 use crate::control::change::Wishes;
+use crate::control::rates::{self, Meter};
 use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
 use crate::journal::{self, Keeper};
@@ -66,6 +67,7 @@ pub(super) async fn start(
     let view = Arc::new(View {
         started: Instant::now(),
         wishes,
+        meter: Meter::default(),
         translator: translator_view,
         dns64: dns64_view,
         session_logs: session_log.as_ref().map(SessionLog::stats).unwrap_or_default().into(),
@@ -73,6 +75,8 @@ pub(super) async fn start(
     let follower = links.flatten().map(|follower| tokio::spawn(follower.run()));
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
     let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
+    // It ends with the view.
+    tokio::spawn(rates::follow(Arc::downgrade(&view)));
     let listener = socket.take_listener().context("the control socket was taken")?;
     let tasks = Tasks::start((listener, guard), metrics, Arc::clone(&view), dns64, followers, failures);
     Ok(Running { socket, network, view, tasks, session_log, sources, keeper, sessions_file: settings.sessions_file() })

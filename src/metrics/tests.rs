@@ -111,6 +111,7 @@ async fn a_scraper_is_told_the_format_and_probes_are_answered() {
     let view = View {
         started: Instant::now(),
         wishes: tokio::sync::mpsc::channel(1).0,
+        meter: crate::control::rates::Meter::default(),
         translator: None,
         dns64: None,
         session_logs: std::sync::Mutex::default(),
