@@ -1,32 +1,50 @@
 //! Logs, on standard error.
 
+use std::fmt as text;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use super::repeats::Repeats;
 use crate::config::{LogFormat, LogLevel};
 
 /// What changes how much is logged.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Starts logging. To be called once.
-pub(super) fn init(level: LogLevel, format: LogFormat) {
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+/// Starts logging, and returns what counts the messages that are too many. To be called once.
+pub(super) fn init(level: LogLevel, format: LogFormat) -> Arc<Repeats> {
+    let for_journal = is_journal();
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let layer = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Json => {
+            let json = fmt::format().with_target(false).json().flatten_event(true);
+            let json = Prefixed { for_journal, format: json.with_current_span(false).with_span_list(false) };
+            lines.fmt_fields(fmt::format::JsonFields::new()).event_format(json).boxed()
+        }
         // The journal has its own time stamps.
-        LogFormat::Text if is_journal() => lines.without_time().boxed(),
-        LogFormat::Text => lines.boxed(),
+        LogFormat::Text if for_journal => {
+            let format = fmt::format().with_target(false).without_time();
+            lines.event_format(Prefixed { for_journal, format }).boxed()
+        }
+        LogFormat::Text => lines.with_target(false).boxed(),
     };
-    let (filter, handle) = reload::Layer::new(filter(level));
+    let repeats = Arc::new(Repeats::default());
+    let (wanted, handle) = reload::Layer::new(filter(level));
     let _ = FILTER.set(handle);
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    let bounded = Bounded { wanted, repeats: Arc::clone(&repeats) };
+    tracing_subscriber::registry().with(layer.with_filter(bounded)).init();
+    repeats
 }
 
 /// Logs at another level from now on.
@@ -34,6 +52,69 @@ pub(super) fn set_level(level: LogLevel) {
     if let Some(handle) = FILTER.get() {
         // It fails where logging is no more.
         let _ = handle.reload(filter(level));
+    }
+}
+
+/// Says each second what was left out of the log.
+pub(super) async fn tell_of_repeats(repeats: Arc<Repeats>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        repeats.tell();
+    }
+}
+
+/// Lets through what is wanted, and not too much of it.
+struct Bounded {
+    wanted: reload::Layer<Targets, Registry>,
+    repeats: Arc<Repeats>,
+}
+
+impl Filter<Registry> for Bounded {
+    fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, Registry>) -> bool {
+        Filter::enabled(&self.wanted, metadata, context)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        Filter::<Registry>::callsite_enabled(&self.wanted, metadata)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, Registry>) -> bool {
+        self.repeats.admits(event.metadata())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Filter::<Registry>::max_level_hint(&self.wanted)
+    }
+}
+
+/// Lines that begin with their priority where the journal reads them (sd-daemon(3)), so that `journalctl -p warning` works.
+struct Prefixed<F> {
+    for_journal: bool,
+    format: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Prefixed<F>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> text::Result {
+        if self.for_journal {
+            write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        }
+        self.format.format_event(context, writer, event)
+    }
+}
+
+/// The priority of syslog(3).
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 

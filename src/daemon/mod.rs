@@ -7,10 +7,12 @@ mod listeners;
 mod logging;
 mod mtus;
 mod notify;
+mod repeats;
 mod running;
 mod signals;
 mod starting;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,13 +32,15 @@ use signals::{Event, Signals};
 /// Why it could not start or go on, after everything is taken back.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let settings = config::load(args.config.as_deref(), &args.overrides)?;
-    logging::init(settings.log_level, settings.log_format);
+    let repeats = logging::init(settings.log_level, settings.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("nat64-async")
         .enable_all()
         .build()
         .context("cannot start the threads for DNS and control")?;
+    runtime.spawn(logging::tell_of_repeats(Arc::clone(&repeats)));
     let outcome = runtime.block_on(live(args, &settings));
+    repeats.tell();
     // A client that does not read its listing must not keep us.
     runtime.shutdown_background();
     match outcome {

@@ -16,6 +16,7 @@ mod idle;
 mod ipfix;
 mod lifecycle;
 mod listings;
+mod logs;
 mod metrics;
 mod names;
 mod path_mtu;
