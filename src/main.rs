@@ -11,6 +11,7 @@ mod decode;
 mod journal;
 mod metrics;
 mod net;
+mod privileges;
 mod session_log;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::cli::RunArgs;
 use crate::config::{self, LogFormat, Settings};
 use crate::control::change::Wish;
+use crate::privileges;
 use changing::Changes;
 use running::{Failure, Running};
 use signals::{Event, Signals};
@@ -33,8 +34,10 @@ use signals::{Event, Signals};
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let settings = config::load(args.config.as_deref(), &args.overrides)?;
     let repeats = logging::init(settings.log_level, settings.log_format);
+    privileges::gain_none();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("nat64-async")
+        .on_thread_start(privileges::give_up_all)
         .enable_all()
         .build()
         .context("cannot start the threads for DNS and control")?;
@@ -66,6 +69,7 @@ async fn live(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
     let (failures, mut failed) = mpsc::channel(16);
     let (wishes, mut wished) = mpsc::channel(16);
     let mut running = starting::start(settings, wishes, &failures).await?;
+    privileges::keep_network_only();
     let (path, overrides) = (args.config.clone(), args.overrides.clone());
     let mut changes = Changes::new(path, overrides, settings.clone(), running.sources);
     announce(settings);

@@ -23,7 +23,8 @@ use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
 use crate::journal::{self, Keeper};
 use crate::metrics;
-use crate::net::{self, Host, Links, Network, Sources, Watch};
+use crate::net::{Host, Links, Network, Sources, Watch};
+use crate::privileges;
 use crate::session_log::{Onlooker, SessionLog};
 
 /// Starts both halves as configured.
@@ -38,7 +39,7 @@ pub(super) async fn start(
     let host = Host::open()?;
     let own = host.addresses().await?;
     settings.check_host(&own)?;
-    if settings.policy.is_some() && !net::may_administer() {
+    if settings.policy.is_some() && !privileges::may_administer_network() {
         bail!(
             "CAP_NET_ADMIN is missing, which the translator needs for its device and routes; run as root or give the \
              capability, or leave the pool out to run DNS64 alone"

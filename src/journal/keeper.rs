@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::file::{JournalError, Writer};
 use super::write_all;
+use crate::privileges;
 
 /// Events that wait to be written.
 const QUEUE: usize = 64 << 10;
@@ -71,7 +72,10 @@ impl Keeper {
             stopping: Arc::clone(&stopping),
             failures: Arc::clone(&failures),
         };
-        let thread = thread::Builder::new().name("nat64-journal".to_owned()).spawn(move || work.run())?;
+        let thread = thread::Builder::new().name("nat64-journal".to_owned()).spawn(move || {
+            privileges::give_up_all();
+            work.run();
+        })?;
         Ok(Self { inlet, stopping, failures, thread: Some(thread) })
     }
 

@@ -12,6 +12,7 @@ mod sysctl;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod undo;
 mod update;
 mod watch;
@@ -335,10 +336,4 @@ impl Network {
             Err(source) => Err(NetError::Netlink { action: format!("route {net} to {device}"), source }),
         }
     }
-}
-
-/// Whether this process may change the network.
-pub(crate) fn may_administer() -> bool {
-    use rustix::thread::CapabilitySet;
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
 }

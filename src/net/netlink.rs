@@ -15,6 +15,8 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, R
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use rustix::io::Errno;
 
+use super::thread;
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -91,17 +93,19 @@ impl From<rtnetlink::Error> for NetlinkError {
 pub(crate) struct Netlink(Handle);
 
 impl Netlink {
-    /// Opens a connection, which a task on the current runtime drives.
+    /// Opens a connection that may change things, which the thread for that drives.
     ///
     /// # Errors
-    /// The socket cannot be opened.
+    /// The socket cannot be opened, or the thread cannot be made.
     pub(crate) fn open() -> io::Result<Self> {
+        let thread = thread::handle()?;
+        let _registers_there = thread.enter();
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
+        thread.spawn(connection);
         Ok(Self(handle))
     }
 
-    /// [`Self::open`], and news whenever an address of this host may have come or gone.
+    /// A connection for questions, and news whenever an address of this host may have come or gone.
     ///
     /// # Errors
     /// The socket cannot be opened.

@@ -22,6 +22,7 @@ use nat64_dataplane::{Clock, Events};
 use pref64::Pref64;
 
 use crate::config::SessionLogSettings;
+use crate::privileges;
 use collect::Collector;
 use sink::{Inlet, Inlets, Sink};
 
@@ -80,7 +81,10 @@ impl SessionLog {
         };
         log.replace(settings)?;
         let collector = Collector::new(events, clock, prefix_of, onlooker, inlets, stopping);
-        let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || collector.run())?;
+        let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || {
+            privileges::give_up_all();
+            collector.run();
+        })?;
         log.collector = Some(thread);
         Ok(log)
     }
@@ -117,7 +121,10 @@ impl Log {
     fn start(settings: &SessionLogSettings) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let (sink, inlet) = Sink::new(settings, Arc::clone(&stopping));
-        let thread = thread::Builder::new().name("nat64-log".to_owned()).spawn(move || sink.run())?;
+        let thread = thread::Builder::new().name("nat64-log".to_owned()).spawn(move || {
+            privileges::give_up_all();
+            sink.run();
+        })?;
         Ok(Self { settings: settings.clone(), inlet, stopping, thread })
     }
 

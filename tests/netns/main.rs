@@ -20,6 +20,7 @@ mod logs;
 mod metrics;
 mod names;
 mod path_mtu;
+mod privileges;
 mod reach;
 mod refusal;
 mod reloads;

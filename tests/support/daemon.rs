@@ -86,6 +86,11 @@ impl Daemon<'_> {
         self.process.signal(signal);
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use nat64_core::{Counters, Event, SessionInfo, Timestamp, Translator, Worker as State};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::clock::Clock;
 use crate::device::{Device, DeviceInfo};
@@ -290,7 +291,10 @@ impl Workers {
         let on_failure = Arc::clone(&config.on_failure);
         let thread = thread::Builder::new()
             .name(format!("nat64-{index}"))
-            .spawn(move || supervise(worker, &*on_failure))
+            .spawn(move || {
+                give_up_capabilities();
+                supervise(worker, &*on_failure);
+            })
             .map_err(|source| StartError::Thread { worker: index, source })?;
         Ok(Handle { counters, io, events, thread: Some(thread) })
     }
@@ -303,6 +307,14 @@ impl Drop for Workers {
             // A worker's panic has been reported; there is nothing to add.
             let _ = thread.join();
         }
+    }
+}
+
+/// A worker reads what strangers send, and needs nothing but its queue.
+fn give_up_capabilities() {
+    let none = CapabilitySet::empty();
+    if let Err(error) = set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }) {
+        tracing::warn!(%error, "cannot give up a worker's capabilities");
     }
 }
 
