@@ -1,6 +1,6 @@
 //! What the daemon works with: the checked configuration in the types of the crates that do the work.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -215,6 +215,14 @@ impl Settings {
         problem.map_or(Ok(()), |problem| Err(self.source.error(&problem)))
     }
 
+    /// Notes the pool addresses that the host has itself, which [`Self::check_host`] has found right.
+    pub(crate) fn share_with(&mut self, host: &[HostAddress]) {
+        let Some(policy) = &mut self.policy else { return };
+        let has = |address: Ipv4Addr| host.iter().any(|own| own.address == IpAddr::V4(address));
+        policy.shared = policy.pool.iter().map(|range| range.first).filter(|address| has(*address)).collect();
+        policy.shared.dedup();
+    }
+
     fn pool_address_of_host(&self, host: &[HostAddress]) -> Option<Problem> {
         self.policy.as_ref()?;
         host.iter().find_map(|own| {
@@ -223,9 +231,17 @@ impl Settings {
                 let range = entry.value.addresses;
                 (range.first..=range.last).contains(&address)
             })?;
+            let range = pool_range(&entry.value, &self.file.translator);
+            let problem = if range.addresses() > 1 {
+                "a range cannot be shared with the host: give the address in an entry of its own"
+            } else if range.first_port <= 1 && range.last_port == u16::MAX {
+                "sharing it with the host needs ports that are the translator's alone"
+            } else {
+                return None;
+            };
             Some(entry.problem(format!(
-                "the pool address {address} is assigned to this host's interface {}; sharing an address with the host is \
-                 not available yet, so give an address that is routed here and assigned to nobody, or remove it there",
+                "the pool address {address} is assigned to this host's interface {}; {problem}, for example \
+                 [{{ address = \"{address}\", ports = \"10000-29999\" }}]",
                 own.interface
             )))
         })
@@ -269,6 +285,7 @@ fn policy(file: &File) -> Policy {
         mtu: mtu(section),
         header: header(section),
         errors: errors(section),
+        shared: Vec::new(),
         // Nobody drains by configuration.
         draining: Draining::default(),
     }

@@ -199,13 +199,13 @@ fn overlaps_between_file_and_command_line_name_both() {
 }
 
 #[test]
-fn an_address_of_the_host_cannot_be_in_the_pool_or_upstream() {
+fn an_address_of_the_host_needs_ports_in_the_pool_and_cannot_be_upstream() {
     let own = |text: &str| HostAddress { address: text.parse::<IpAddr>().unwrap(), interface: "eth0".to_owned() };
     let settings = settings(SMALLEST);
 
     assert!(settings.check_host(&[own("192.0.2.2")]).is_ok());
     insta::assert_snapshot!(settings.check_host(&[own("192.0.2.1")]).unwrap_err(), @r#"
-    nat64.toml:2:9: the pool address 192.0.2.1 is assigned to this host's interface eth0; sharing an address with the host is not available yet, so give an address that is routed here and assigned to nobody, or remove it there
+    nat64.toml:2:9: the pool address 192.0.2.1 is assigned to this host's interface eth0; sharing it with the host needs ports that are the translator's alone, for example [{ address = "192.0.2.1", ports = "10000-29999" }]
       |
     2 | pool4 = "192.0.2.1"
       |         ^^^^^^^^^^^

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use nat64_core::policy::{MappingBehavior, StaticMapping};
+use nat64_core::policy::{MappingBehavior, PoolRange, StaticMapping};
 use nat64_core::{Draining, Policy};
 use tracing::{info, warn};
 
@@ -101,9 +101,15 @@ impl Changes {
 
     /// Reads and checks the configuration, and finds out what can be applied of it.
     async fn target(&self, running: &Running) -> Result<Target, String> {
-        let new = config::load(self.path.as_deref(), &self.overrides).map_err(|error| error.to_string())?;
+        let mut new = config::load(self.path.as_deref(), &self.overrides).map_err(|error| error.to_string())?;
         let own = async { Host::open()?.addresses().await }.await.map_err(|error| error.to_string())?;
         new.check_host(&own).map_err(|error| error.to_string())?;
+        new.share_with(&own);
+        if let (Some(old), Some(new)) = (&self.settings.policy, &new.policy)
+            && shares(old) != shares(new)
+        {
+            return Err("the pool's part of this host's own addresses has changed, which needs a restart".to_owned());
+        }
         let is_applied = |change: &KeyChange| self.is_applied(&new, &change.key);
         let (applied, needs_restart) = self.effective.changes_to(&new.effective()).into_iter().partition(is_applied);
         let policy = match (&self.settings.policy, &new.policy) {
@@ -324,4 +330,9 @@ fn tell(reloaded: &Reloaded) {
     if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {
         info!("reloaded; nothing differs");
     }
+}
+
+/// The part of the pool that is of the host's own addresses.
+fn shares(policy: &Policy) -> Vec<PoolRange> {
+    policy.pool.iter().filter(|range| policy.shared.contains(&range.first)).copied().collect()
 }

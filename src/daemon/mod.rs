@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::cli::RunArgs;
 use crate::config::{self, LogFormat, Settings};
 use crate::control::change::Wish;
+use crate::net::Host;
 use crate::privileges;
 use changing::Changes;
 use running::{Failure, Running};
@@ -68,6 +69,9 @@ async fn live(args: &RunArgs, settings: &Settings) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot take signals")?;
     let (failures, mut failed) = mpsc::channel(16);
     let (wishes, mut wished) = mpsc::channel(16);
+    let mut settings = settings.clone();
+    settings.share_with(&Host::open()?.addresses().await?);
+    let settings = &settings;
     let mut running = starting::start(settings, wishes, &failures).await?;
     privileges::keep_network_only();
     let (path, overrides) = (args.config.clone(), args.overrides.clone());

@@ -6,6 +6,8 @@ mod links;
 mod mtus;
 mod netlink;
 mod plan;
+mod rules;
+mod share;
 mod source;
 mod sysctl;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub(crate) use links::Links;
 pub(crate) use mtus::MtuWatch;
 use netlink::{Address, Link, Netlink, NetlinkError};
 use plan::Change;
+use share::ShareError;
 use sysctl::{SysctlError, Sysctls};
 use undo::{Record, RecordError};
 pub(crate) use watch::Watch;
@@ -63,6 +66,9 @@ pub(crate) enum NetError {
         /// Where it leads.
         through: String,
     },
+    /// An address of this host cannot be shared.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// A sysctl cannot be set.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
@@ -149,6 +155,9 @@ impl Host {
         policy: &Policy,
         directory: &Path,
     ) -> Result<Network, NetError> {
+        if let (false, Some(address)) = (device.routes, policy.shared.first()) {
+            return Err(ShareError::WithoutRoutes(*address).into());
+        }
         let changes = if device.routes { self.plan(device, index, policy).await? } else { Vec::new() };
         let record = Record::new(&device.name, changes);
         if !record.changes.is_empty() {
@@ -180,6 +189,7 @@ impl Host {
         if device.proxy_arp {
             self.plan_proxies(index, policy, &mut changes).await?;
         }
+        changes.extend(self.plan_shares(&device.name, policy).await?);
         Ok(changes)
     }
 
@@ -200,7 +210,8 @@ impl Host {
         let links = self.links().await?;
         let addresses = self.netlink.addresses().await.map_err(cannot("list the addresses of this host"))?;
         let existing = self.netlink.proxies().await.map_err(cannot("list the proxy ARP entries"))?;
-        let found = plan::proxies(&policy.pool, &addresses, &links, index);
+        let routed: Vec<_> = policy.pool.iter().filter(|range| !plan::is_shared(policy, range)).copied().collect();
+        let found = plan::proxies(&routed, &addresses, &links, index);
         for address in &found.unusable {
             warn!(%address, "this pool address is a connected subnet's first or last and can receive nothing; remove it");
         }
@@ -264,6 +275,10 @@ impl Network {
         let up = self.host.netlink.bring_up(index, device.mtu, QUEUE_LEN).await;
         up.map_err(cannot(format!("bring the device {} up", device.name)))?;
         info!(device = device.name, mtu = device.mtu, "device is up");
+        // These lead to the device, which has to be up.
+        for change in &self.record.changes {
+            self.host.apply_share(change, index).await?;
+        }
         if device.routes {
             for net in plan::destinations(policy) {
                 self.add_route(net, &device.name, index).await?;
@@ -280,7 +295,7 @@ impl Network {
                     self.host.sysctls.write(key, to)?;
                     info!(sysctl = sysctl::name(key), from, to, "sysctl set");
                 }
-                Change::Keep { .. } => {}
+                Change::Keep { .. } | Change::LocalTable | Change::Share(_) | Change::Defragment { .. } => {}
                 Change::Proxy { address, interface } => {
                     let Some(link) = links.iter().find(|link| link.name == *interface) else { continue };
                     let added = self.host.netlink.add_proxy(link.index, *address).await;

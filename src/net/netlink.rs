@@ -129,6 +129,10 @@ impl Netlink {
         Ok((Self(handle), news.map(|_| ())))
     }
 
+    pub(super) const fn handle(&self) -> &Handle {
+        &self.0
+    }
+
     /// All interfaces.
     pub(crate) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         let messages: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;

@@ -9,6 +9,7 @@ use nat64_core::policy::PoolRange;
 use serde::{Deserialize, Serialize};
 
 use super::netlink::{Address, Link};
+use super::rules::Share;
 use super::sysctl::{SysctlError, Sysctls};
 
 /// A change that outlives the device, and therefore has to be undone.
@@ -31,6 +32,15 @@ pub(crate) enum Change {
         /// What it was.
         value: String,
     },
+    /// The rule of the local table is moved behind ours.
+    LocalTable,
+    /// A part of an address of this host is routed to the device.
+    Share(Share),
+    /// The kernel puts fragments together before it routes them, so that each is routed by its ports.
+    Defragment {
+        /// The table of nftables that makes it do so.
+        table: String,
+    },
     /// An interface answers ARP for a pool address.
     Proxy {
         /// The pool address.
@@ -43,7 +53,14 @@ pub(crate) enum Change {
 /// The destinations that are routed to the device: prefixes, and the pool in as few ranges as possible.
 pub(crate) fn destinations(policy: &Policy) -> Vec<IpNet> {
     let prefixes = policy.prefixes.iter().map(|prefix| IpNet::V6(prefix.net()));
-    prefixes.chain(pool_nets(&policy.pool).into_iter().map(IpNet::V4)).collect()
+    let is_routed = |range: &&PoolRange| !is_shared(policy, range);
+    let routed: Vec<PoolRange> = policy.pool.iter().filter(is_routed).copied().collect();
+    prefixes.chain(pool_nets(&routed).into_iter().map(IpNet::V4)).collect()
+}
+
+/// Whether the host has an address of the range itself; then the range is of that one address.
+pub(crate) fn is_shared(policy: &Policy, range: &PoolRange) -> bool {
+    policy.shared.iter().any(|address| (range.first..=range.last).contains(address))
 }
 
 /// The addresses of the pool as the fewest CIDRs.

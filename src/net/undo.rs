@@ -99,10 +99,15 @@ impl Record {
 
     /// Takes every change back, the last one first. What is not as the change left it belongs to somebody else by now.
     pub(crate) async fn undo(&self, netlink: &Netlink, sysctls: &Sysctls) {
+        super::Host::undo_shares(netlink, &self.changes).await;
         for change in self.changes.iter().rev() {
             match change {
                 Change::Sysctl { key, from, to } => restore(sysctls, key, from, to),
-                Change::Keep { .. } | Change::Proxy { .. } => {}
+                Change::Keep { .. }
+                | Change::Proxy { .. }
+                | Change::LocalTable
+                | Change::Share(_)
+                | Change::Defragment { .. } => {}
             }
         }
         for change in &self.changes {

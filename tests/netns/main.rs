@@ -26,6 +26,7 @@ mod refusal;
 mod reloads;
 mod servers;
 mod session_log;
+mod shared;
 mod signed;
 mod survival;
 mod top;

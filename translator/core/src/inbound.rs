@@ -114,6 +114,10 @@ impl Pass<'_> {
             .ok_or(DropReason::NoMapping)?;
         match shard.known_inbound(&self.rules(), mapping, incoming) {
             Ok(internal) => Ok(internal),
+            // The host's own pings have identifiers of the same range: without a session, it is the host's.
+            Err(_) if incoming.protocol == Protocol::Icmp && self.is_shared(incoming.external) => {
+                Err(DropReason::NoMapping)
+            }
             Err(mapping) => shard.open_inbound(&mut self.context(), mapping, incoming),
         }
     }
@@ -272,8 +276,10 @@ impl Pass<'_> {
     fn whole_four_to_six(&mut self, mut whole: Held) -> Result<Passed, Stop> {
         whole.make_whole_v4();
         let mut packet = whole.packet();
-        let passed = self.four_to_six(&mut packet, true)?;
-        self.spill(&packet, Ok(passed));
+        match self.four_to_six(&mut packet, true) {
+            Err(_) if self.is_for_host(&packet) => self.spill(&packet, Ok(Passed::Translated)),
+            passed => self.spill(&packet, Ok(passed?)),
+        }
         Ok(Passed::Held)
     }
 }

@@ -29,6 +29,7 @@ mod refuse;
 pub mod rewrite;
 mod saved;
 mod session;
+mod shared;
 mod spill;
 pub mod stats;
 mod sweep;

@@ -112,6 +112,10 @@ impl Pass<'_> {
 
     #[cold]
     fn stopped(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> Verdict {
+        if direction == Direction::FourToSix && self.is_for_host(packet) {
+            self.spill(packet, Ok(Passed::Translated));
+            return self.passed(Passed::Held, direction);
+        }
         let verdict = self.dropped(stop.reason);
         if !stop.silent && self.answer(packet, stop, direction) {
             self.worker.counters.count_refused();

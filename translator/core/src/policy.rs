@@ -22,6 +22,8 @@ pub struct Policy {
     pub well_known: WellKnownPolicy,
     /// The pool: IPv4 addresses and ports that belong to the translator.
     pub pool: Vec<PoolRange>,
+    /// Addresses of the pool that this host has itself. ICMP that belongs to no session is handed back to the host.
+    pub shared: Vec<Ipv4Addr>,
     /// Who uses which part of the pool. The most specific rule for a source counts; a source without a rule uses the
     /// addresses that no rule names.
     pub pool_rules: Vec<PoolRule>,
@@ -401,6 +403,7 @@ impl Policy {
             mtu: MtuPolicy::default(),
             header: HeaderPolicy::default(),
             errors: ErrorPolicy::default(),
+            shared: Vec::new(),
             static_mappings: Vec::new(),
             draining: Draining::default(),
         }

@@ -1,0 +1,137 @@
+//! A gateway with one IPv4 address, of which the translator has a range of ports and the host the rest.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::support::{Lab, SERVER, Topology, eventually, under_pref64};
+
+/// The gateway's only IPv4 address.
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// A port of the host on it.
+const SSH: u16 = 22;
+const BRIEF: Duration = Duration::from_secs(10);
+
+fn shared() -> String {
+    format!("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = [{{ address = \"{OWN}\", ports = \"10000-29999\" }}]\n")
+}
+
+/// What must be the same before and after.
+fn state(lab: &Lab) -> Vec<String> {
+    let reserved = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").expect("Linux has it");
+    vec![lab.gateway.ip("rule show"), lab.gateway.check("nft list ruleset"), lab.gateway.enter(reserved)]
+}
+
+#[test]
+fn hosts_behind_it_use_the_address_and_so_does_the_gateway() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _web = lab.web_server();
+    let _nat64 = lab.nat64(&shared());
+    let server = under_pref64(SERVER);
+
+    lab.client.check(&format!("curl -sS -o /dev/null -m 5 http://[{server}]/"));
+    lab.client.check(&format!("ping -c 3 -i 0.1 -W 2 {server}"));
+    lab.gateway.check(&format!("curl -sS -o /dev/null -m 5 http://{SERVER}/"));
+    lab.gateway.check(&format!("ping -c 3 -i 0.1 -W 2 {SERVER}"));
+    lab.server.check(&format!("ping -c 3 -i 0.1 -W 2 {OWN}"));
+}
+
+#[test]
+fn connections_to_the_gateway_itself_are_its_own() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let listener = lab.gateway.enter(|| TcpListener::bind((OWN, SSH)).unwrap());
+    let _nat64 = lab.nat64(&shared());
+
+    let mut caller = lab.server.enter(|| TcpStream::connect_timeout(&SocketAddr::from((OWN, SSH)), BRIEF).unwrap());
+    let (mut called, _) = listener.accept().unwrap();
+    called.write_all(b"hello").unwrap();
+    let mut said = [0; 5];
+    caller.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"hello");
+}
+
+#[test]
+fn fragments_find_the_host_that_they_are_for() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _nat64 = lab.nat64(&shared());
+    let far = lab.server.enter(|| UdpSocket::bind((SERVER, 7777)).unwrap());
+    let near = lab.client.enter(|| UdpSocket::bind("[::]:0").unwrap());
+    for socket in [&far, &near] {
+        socket.set_read_timeout(Some(BRIEF)).unwrap();
+    }
+    let (sent, mut got) = ([7; 4000], [0; 5000]);
+
+    near.send_to(&sent, (under_pref64(SERVER), 7777)).unwrap();
+    let (len, from) = far.recv_from(&mut got).unwrap();
+    assert_eq!((len, from.ip()), (4000, OWN.into()));
+    assert!((10_000..30_000).contains(&from.port()), "{from}");
+    far.send_to(&sent, from).unwrap();
+    assert_eq!(near.recv_from(&mut got).unwrap().0, 4000);
+    assert_eq!(got[..4000], sent);
+
+    lab.client.check(&format!("ping -c 2 -i 0.1 -W 2 -s 4000 {}", under_pref64(SERVER)));
+    lab.gateway.check(&format!("ping -c 2 -i 0.1 -W 2 -s 4000 {SERVER}"));
+    lab.server.check(&format!("ping -c 2 -i 0.1 -W 2 -s 4000 {OWN}"));
+}
+
+#[test]
+fn errors_reach_who_sent_the_packet() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500, 1400], ..Topology::default() }) else { return };
+    let _nat64 = lab.nat64(&shared());
+    let server = under_pref64(SERVER);
+
+    let refused = |to: SocketAddr| {
+        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+        socket.set_read_timeout(Some(BRIEF)).unwrap();
+        socket.connect(to).unwrap();
+        socket.send(b"anybody?").unwrap();
+        socket.recv(&mut [0; 16]).unwrap_err().kind()
+    };
+    let expected = std::io::ErrorKind::ConnectionRefused;
+    assert_eq!(lab.client.enter(|| refused((server, 4242).into())), expected);
+    assert_eq!(lab.gateway.enter(|| refused((SERVER, 4242).into())), expected);
+    // Path MTU discovery of a host behind and of the gateway itself.
+    lab.client.run(&format!("ping -c 1 -W 2 -M do -s 1440 {server}"), BRIEF).failed();
+    eventually("the client's path MTU", BRIEF, || lab.client.ip(&format!("route get {server}")).contains("mtu 1420"));
+    lab.gateway.run(&format!("ping -c 1 -W 2 -M do -s 1440 {SERVER}"), BRIEF).failed();
+    eventually("the gateway's path MTU", BRIEF, || lab.gateway.ip(&format!("route get {SERVER}")).contains("mtu 1400"));
+}
+
+#[test]
+fn programs_of_the_gateway_never_get_a_port_of_the_translator() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    lab.gateway.sysctl("net/ipv4/ip_local_port_range", "29000 31000");
+    let _nat64 = lab.nat64(&shared());
+    let ports: Vec<u16> = lab.gateway.enter(|| {
+        let sockets: Vec<UdpSocket> = (0..900).map(|_| UdpSocket::bind((OWN, 0)).unwrap()).collect();
+        sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
+    });
+    assert!(ports.iter().all(|port| *port > 29_999), "{ports:?}");
+}
+
+#[test]
+fn stopping_restores_rules_and_sysctls_and_so_does_the_start_after_a_kill() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    lab.gateway.sysctl("net/ipv4/ip_local_reserved_ports", "8080,9148-9150");
+    let before = state(&lab);
+    lab.nat64(&shared()).stop();
+    assert_eq!(state(&lab), before);
+
+    lab.nat64(&shared()).kill();
+    assert_ne!(state(&lab), before);
+    lab.nat64(&Lab::translator()).stop();
+    assert_eq!(state(&lab), before);
+}
+
+#[test]
+fn a_port_that_a_program_has_is_named() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _listener = lab.gateway.enter(|| TcpListener::bind("[::]:12345").unwrap());
+    let before = state(&lab);
+    let said = lab.nat64_refuses(&shared()).stderr;
+    assert!(
+        said.contains("port 12345 of 192.0.2.1 is in the pool, but a program on this host uses it (TCP ::)"),
+        "{said}"
+    );
+    assert_eq!(state(&lab), before);
+}
