@@ -7,6 +7,7 @@ mod listeners;
 mod logging;
 mod mtus;
 mod notify;
+pub(crate) mod panics;
 mod repeats;
 mod running;
 mod signals;
@@ -35,6 +36,7 @@ use signals::{Event, Signals};
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let settings = config::load(args.config.as_deref(), &args.overrides)?;
     let repeats = logging::init(settings.log_level, settings.log_format);
+    panics::install();
     privileges::gain_none();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("nat64-async")

@@ -226,10 +226,11 @@ async fn start_threads(
     let mtus = Mtus::tell(settings.links, Arc::clone(&translator), device.info().index).await?;
     let keeper = keep_sessions(settings, &translator, clock).await?;
     let failures = failures.clone();
-    let config = DataplaneConfig::new(clock, move |failure| {
+    let mut config = DataplaneConfig::new(clock, move |failure| {
         // When the channel is full, the daemon has reason enough to stop.
         let _ = failures.try_send(Failure::Worker(failure));
     });
+    config.on_panic = Arc::new(|panic| warn!(%panic, "a packet is lost; the worker goes on with the next"));
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
     let known = Arc::clone(&translator);
     let prefix_of = Box::new(move |number| known.prefix(number));

@@ -1,5 +1,6 @@
 //! The thread that writes down which sessions begin and end.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -114,9 +115,14 @@ impl Work {
     fn run(self) {
         let mut is_failing = false;
         while !self.stopping.load(Ordering::Relaxed) {
-            match self.keep(&mut is_failing) {
-                Ok(()) => {}
-                Err(error) => {
+            match catch_unwind(AssertUnwindSafe(|| self.keep(&mut is_failing))) {
+                Ok(Ok(())) => {}
+                // It was told already.
+                Err(_panic) => {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    self.drain_for(RETRY);
+                }
+                Ok(Err(error)) => {
                     self.failures.fetch_add(1, Ordering::Relaxed);
                     if !is_failing {
                         warn!(%error, "sessions are not kept for the case of a crash; trying again");

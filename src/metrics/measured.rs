@@ -7,6 +7,7 @@ use std::time::Duration;
 use nat64_dataplane::{Dataplane, IoStats};
 
 use crate::control::server::{TranslatorView, View};
+use crate::daemon::panics;
 
 /// Numbers of one moment.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub(super) struct Measured {
     pub(super) workers: Vec<IoStats>,
     /// Seconds on a processor, by worker; nothing where the kernel does not tell.
     pub(super) cpu_seconds: Vec<Option<f64>>,
+    /// Panics, by the kind of thread.
+    pub(super) panics: Vec<(&'static str, u64)>,
     /// How often sessions could not be kept for the case of a crash, if they are to be.
     pub(super) journal_failures: Option<u64>,
     /// How long packets stayed, of all workers.
@@ -49,6 +52,7 @@ impl Measured {
         let failures = view.translator.as_ref().and_then(|view| view.journal_failures.as_ref());
         let journal_failures = failures.map(|failures| failures.load(Ordering::Relaxed));
         Self {
+            panics: panics::counts(),
             journal_failures,
             workers,
             cpu_seconds: threads.into_iter().map(cpu_seconds).collect(),

@@ -38,6 +38,8 @@ impl Collector for Seen {
         let version = [[("version", self.status.version.clone())]];
         page.gauges("build_info", "The version that runs; always 1", version.map(|labels| (labels, 1)))?;
         page.gauge("uptime_seconds", "Seconds since the daemon became ready", self.status.uptime_seconds)?;
+        let panics = self.measured.panics.iter().map(|(thread, count)| ([("thread", (*thread).to_owned())], *count));
+        page.counters("panics", "Faults of the code that were contained, by the kind of thread", panics)?;
         if let Some(translator) = &self.status.translator {
             page.traffic(translator)?;
             page.drops(translator)?;

@@ -18,6 +18,7 @@ fn measured(workers: Vec<IoStats>) -> Measured {
     let cpu_seconds = workers.iter().map(|_| Some(1.5)).collect();
     let times = Times { buckets: vec![(0.001, 3), (f64::INFINITY, 1)], sum: 0.25 };
     Measured {
+        panics: vec![("worker", 1), ("dns", 0)],
         journal_failures: Some(2),
         workers,
         cpu_seconds,
@@ -54,6 +55,7 @@ fn the_page_says_what_the_status_says() {
         "nat64_worker_cpu_seconds_total{worker=\"1\"} 1.5",
         "nat64_packet_batch_seconds_bucket{le=\"0.001\"} 3",
         "nat64_packet_batch_seconds_bucket{le=\"+Inf\"} 4",
+        "nat64_panics_total{thread=\"worker\"} 1",
         "nat64_journal_failures_total 2",
         "nat64_dns64_answer_seconds_count 4",
         "nat64_dns64_upstream_seconds_sum 0.25",

@@ -1,5 +1,6 @@
 //! From the workers' rings to the queues of the logs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -47,7 +48,8 @@ impl Collector {
     pub(super) fn run(mut self) {
         loop {
             let is_last = self.stopping.load(Ordering::Relaxed);
-            let found = self.round();
+            // An event that the code is not up to is lost. The pause keeps a fault from filling the log of the daemon.
+            let found = catch_unwind(AssertUnwindSafe(|| self.round())).unwrap_or(false);
             if !found {
                 if is_last {
                     return;

@@ -1,5 +1,6 @@
 //! One log: a bounded queue, an encoder and a place to write to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -108,11 +109,24 @@ impl Sink {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             batch.extend(self.queue.try_iter().take(BATCH - 1));
-            self.encoder.encode(&batch, &mut frames);
-            self.deliver(&mut frames, batch.len());
+            // Records that the code is not up to are lost, and those after them are not.
+            if catch_unwind(AssertUnwindSafe(|| self.write(&batch, &mut frames))).is_err() {
+                self.count_lost(batch.len());
+            }
             batch.clear();
             frames.clear();
         }
+    }
+
+    fn write(&mut self, batch: &[Record], frames: &mut Frames) {
+        #[cfg(test)]
+        assert!(batch.iter().all(|record| record.event.internal.1 != super::tests::POISON), "for the test of panics");
+        self.encoder.encode(batch, frames);
+        self.deliver(frames, batch.len());
+    }
+
+    fn count_lost(&self, records: usize) {
+        self.stats.lost.fetch_add(u64::try_from(records).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Writes the frames, as often as it takes. When the daemon stops, once more and no longer.

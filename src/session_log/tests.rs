@@ -15,6 +15,9 @@ use super::*;
 /// How long something that must happen may take.
 const SOON: Duration = Duration::from_secs(20);
 
+/// A port whose record makes the log panic.
+pub(super) const POISON: u16 = 0xdead;
+
 struct Directory(PathBuf);
 
 impl Directory {
@@ -111,6 +114,20 @@ fn records_reach_the_file_in_order_and_only_those_it_takes() {
 
     assert_eq!(ports(&fs::read_to_string(directory.file()).unwrap()), (1..=1000).collect::<Vec<_>>());
     assert_eq!((stats.delivered(), stats.lost(), stats.is_failing()), (1000, 0, false));
+}
+
+#[test]
+fn a_panic_costs_a_log_its_batch_and_no_more() {
+    let directory = Directory::new();
+    let log = Log::start(directory.file().to_str().unwrap(), Format::Json, 1 << 20);
+    log.offer(POISON);
+    eventually("the loss is counted", || log.stats.lost() == 1);
+    log.offer(7);
+
+    let stats = log.stop();
+
+    assert_eq!(ports(&fs::read_to_string(directory.file()).unwrap()), [7]);
+    assert_eq!((stats.delivered(), stats.lost()), (1, 1));
 }
 
 #[test]

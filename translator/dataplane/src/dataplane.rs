@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,11 +21,12 @@ use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::stats::{IoCounters, IoStats};
+use crate::supervise::supervise;
 use crate::tap::{TapFilter, TapReader, Taps, TooManyTaps};
 use crate::timer::Timer;
-use crate::worker::{Engine, Worker, WorkerError, WorkerFailure};
+use crate::worker::{Engine, Worker, WorkerFailure};
 
-/// Called from the thread of a worker that failed, once for each. It must not block.
+/// Called from the thread of a worker, when it fails or goes on after a panic. It must not block.
 pub type OnFailure = Arc<dyn Fn(WorkerFailure) + Send + Sync>;
 
 /// What the workers need beside a device and a translator.
@@ -38,6 +38,8 @@ pub struct DataplaneConfig {
     pub event_capacity: usize,
     /// Told of a worker that stops without being asked to: a packet path that is broken in part or whole.
     pub on_failure: OnFailure,
+    /// Told of a worker that panicked and goes on with the next packet. Panics that come too often are failures.
+    pub on_panic: OnFailure,
 }
 
 impl DataplaneConfig {
@@ -47,7 +49,8 @@ impl DataplaneConfig {
     /// The usual configuration.
     #[must_use]
     pub fn new(clock: Clock, on_failure: impl Fn(WorkerFailure) + Send + Sync + 'static) -> Self {
-        Self { clock, event_capacity: Self::EVENT_CAPACITY, on_failure: Arc::new(on_failure) }
+        let on_failure = Arc::new(on_failure);
+        Self { clock, event_capacity: Self::EVENT_CAPACITY, on_failure, on_panic: Arc::new(|_| {}) }
     }
 }
 
@@ -288,12 +291,12 @@ impl Workers {
             outbox: Outbox::new(self.merging),
             batches: 0,
         };
-        let on_failure = Arc::clone(&config.on_failure);
+        let (on_failure, on_panic) = (Arc::clone(&config.on_failure), Arc::clone(&config.on_panic));
         let thread = thread::Builder::new()
             .name(format!("nat64-{index}"))
             .spawn(move || {
                 give_up_capabilities();
-                supervise(worker, &*on_failure);
+                supervise(worker, &*on_failure, &*on_panic);
             })
             .map_err(|source| StartError::Thread { worker: index, source })?;
         Ok(Handle { counters, io, events, thread: Some(thread) })
@@ -316,23 +319,4 @@ fn give_up_capabilities() {
     if let Err(error) = set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }) {
         tracing::warn!(%error, "cannot give up a worker's capabilities");
     }
-}
-
-/// Runs a worker, and reports how it ended unless it was told to.
-fn supervise<Q: Queue, E: Engine>(mut worker: Worker<Q, E>, on_failure: &(dyn Fn(WorkerFailure) + Send + Sync)) {
-    let index = worker.index;
-    // Nobody sees the worker's state after a panic: it is dropped.
-    let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()));
-    drop(worker);
-    let error = match outcome {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
-        Err(panic) => WorkerError::Panic(panic_message(&*panic)),
-    };
-    on_failure(WorkerFailure { worker: index, error });
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

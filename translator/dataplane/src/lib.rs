@@ -17,6 +17,7 @@ mod port;
 mod queue;
 mod segment;
 mod stats;
+mod supervise;
 mod tap;
 mod timer;
 mod vnet_hdr;

@@ -11,7 +11,7 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -171,7 +171,10 @@ impl Worker {
 
     fn serve(self: &Arc<Self>, inbox: &Inbox, outbox: &mut Outbox) {
         for (datagram, path) in inbox.datagrams() {
-            match self.at_once(datagram, path, outbox.next()) {
+            // A query that the code is not up to costs its sender the answer, and nobody else anything: what was begun in the
+            // outbox is begun anew.
+            let step = panic::catch_unwind(AssertUnwindSafe(|| self.at_once(datagram, path, outbox.next())));
+            match step.unwrap_or(Step::Ignore) {
                 Step::Send => outbox.push(path),
                 Step::Work => self.dispatch(datagram, path),
                 Step::Ignore => {}
@@ -182,6 +185,8 @@ impl Worker {
 
     /// What can be done with a query without waiting; an answer is put into `out`.
     fn at_once(&self, datagram: &[u8], path: Path, out: &mut Vec<u8>) -> Step {
+        #[cfg(test)]
+        assert_ne!(datagram, tests::POISON, "a query for the test of panics");
         let service = &*self.service;
         let mut answer = |bytes: Vec<u8>| {
             *out = bytes;

@@ -3,6 +3,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
+use crate::{Config, Server};
+
+/// A datagram that makes the front panic.
+pub(super) const POISON: &[u8] = b"a query for the test of panics";
 
 fn socket(address: &str) -> Arc<Socket> {
     Arc::new(Socket::new(UdpSocket::bind(address).unwrap()).unwrap())
@@ -120,4 +124,30 @@ fn whoever_waits_for_queries_is_woken_by_the_end() {
     socket.stop();
     ended.recv_timeout(Duration::from_secs(5)).unwrap();
     thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_query_and_those_after_it_are_answered() {
+    let mut config = Config::new(vec!["192.0.2.53:53".parse().unwrap()], vec![pref64::Pref64::WELL_KNOWN]);
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    config.udp_sockets = 1;
+    let server = Server::bind(config).await.unwrap();
+    let address = server.local_addrs()[0];
+    let running = tokio::spawn(server.run(std::future::pending()));
+    // ipv4only.arpa AAAA, which is answered without anybody being asked (RFC 8880 §7.1).
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x08ipv4only\x04arpa\0\0\x1c\0\x01";
+    let (answered, length) = tokio::task::spawn_blocking(move || {
+        let client = client();
+        for datagram in [POISON, query] {
+            client.send_to(datagram, address).unwrap();
+        }
+        let mut buffer = [0; 512];
+        let length = client.recv(&mut buffer).unwrap();
+        (buffer, length)
+    })
+    .await
+    .unwrap();
+    assert!(length > query.len() && answered[..2] == query[..2], "{:?}", &answered[..length]);
+    assert!(!running.is_finished());
+    running.abort();
 }

@@ -16,9 +16,18 @@ use crate::outbox::Merging;
 use crate::worker::{WorkerError, WorkerFailure};
 
 fn start(queues: Vec<Watched<TunQueue>>, engine: Told) -> (Workers, Receiver<WorkerFailure>) {
+    start_with(queues, engine, |_| {})
+}
+
+fn start_with(
+    queues: Vec<Watched<TunQueue>>,
+    engine: Told,
+    on_panic: impl Fn(WorkerFailure) + Send + Sync + 'static,
+) -> (Workers, Receiver<WorkerFailure>) {
     let (failed, failures) = mpsc::channel();
     let mut config = DataplaneConfig::new(Clock::start(), move |failure| drop(failed.send(failure)));
     config.event_capacity = 4;
+    config.on_panic = Arc::new(on_panic);
     (Workers::start(queues, Arc::new(engine), Merging { tcp: true, udp: true }, &config).unwrap(), failures)
 }
 
@@ -192,16 +201,51 @@ fn a_queue_that_cannot_be_written_ends_its_worker() {
 }
 
 #[test]
-fn a_panic_is_reported_with_its_message_and_closes_the_queue() {
+fn a_panic_is_reported_with_its_message_and_costs_one_packet() {
     let (kernel, queue) = Kernel::with_queue();
-    let (other, beside) = Kernel::with_queue();
-    let engine = Told::translating(|packet, _| {
-        assert_ne!(packet.bytes(), udp4(b"poison"), "a packet for the test of panics");
-        Verdict::Translated(Direction::SixToFour)
-    });
-    let (workers, failures) = start(vec![queue, beside], engine);
+    let (told, panics) = mpsc::channel();
+    let (workers, failures) = start_with(vec![queue], poisoned(), move |panic| drop(told.send(panic)));
 
     kernel.send(&udp4(b"poison"), Offload::default());
+    kernel.send(&udp4(b"x"), Offload::default());
+
+    assert_eq!(kernel.receive().0, udp4(b"x"), "nothing of the poison, and the worker goes on");
+    let panic = panics.recv_timeout(SOON).unwrap();
+    assert!(panic.to_string().contains("a packet for the test of panics"), "{panic}");
+    drop(workers);
+    assert!(failures.try_recv().is_err());
+}
+
+#[test]
+fn a_panic_of_the_timers_leaves_packets_alone() {
+    let (kernel, queue) = Kernel::with_queue();
+    let (told, panics) = mpsc::channel();
+    let unlucky = Mutex::new(Some(()));
+    let engine = Told::passing().expiring(move |_, worker| {
+        worker.spill.push(&[&udp6(b"half done")], Offload::default());
+        let chance = unlucky.lock().unwrap().take();
+        assert!(chance.is_none(), "timers for the test of panics");
+        worker.spill.drain(|_, _| {});
+        false
+    });
+    let (_workers, failures) = start_with(vec![queue], engine, move |panic| drop(told.send(panic)));
+
+    panics.recv_timeout(SOON).unwrap();
+    kernel.send(&udp4(b"x"), Offload::default());
+
+    assert_eq!(kernel.receive().0, udp4(b"x"), "what was half done is not sent");
+    assert!(failures.try_recv().is_err());
+}
+
+#[test]
+fn panics_that_come_too_often_end_the_worker_and_close_its_queue() {
+    let (kernel, queue) = Kernel::with_queue();
+    let (other, beside) = Kernel::with_queue();
+    let (workers, failures) = start(vec![queue, beside], poisoned());
+
+    for _ in 0..11 {
+        kernel.send(&udp4(b"poison"), Offload::default());
+    }
 
     let failure = failures.recv_timeout(SOON).unwrap();
     assert!(failure.to_string().contains("a packet for the test of panics"), "{failure}");
@@ -209,6 +253,17 @@ fn a_panic_is_reported_with_its_message_and_closes_the_queue() {
     other.send(&udp4(b"x"), Offload::default());
     assert_eq!(other.receive().0, udp4(b"x"));
     drop(workers);
+}
+
+/// An engine that panics at one packet, and passes the others.
+fn poisoned() -> Told {
+    Told::translating(|packet, worker| {
+        if packet.bytes() == udp4(b"poison") {
+            worker.spill.push(&[b"half done"], Offload::default());
+            panic!("a packet for the test of panics");
+        }
+        Verdict::Translated(Direction::SixToFour)
+    })
 }
 
 #[test]

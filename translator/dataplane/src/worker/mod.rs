@@ -52,7 +52,7 @@ pub enum WorkerError {
 
 /// A worker that stopped without being told to. Its queue is closed, so that the kernel spreads the flows over the rest.
 #[derive(Debug, thiserror::Error)]
-#[error("worker {worker} has stopped: {error}")]
+#[error("worker {worker}: {error}")]
 pub struct WorkerFailure {
     /// The worker's number, from 0.
     pub worker: usize,
@@ -90,6 +90,12 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the worker fit to go on after a panic: packets that were to be written are lost.
+    pub(crate) fn forget_packets(&mut self) {
+        self.state.spill.drain(|_, _| {});
+        self.outbox = Outbox::new(self.outbox.merging);
     }
 
     /// Carries the packets that wait, but no more than a batch. Returns whether none is left.
