@@ -16,7 +16,7 @@ main() {
     need_root
     local binary=${1:-target/debug/nat64}
     [ -x "$binary" ] || die "$binary is missing; build it (cargo build), or name another"
-    ensure_packages adduser:adduser util-linux:setpriv binutils:strip dpkg-dev:dpkg-shlibdeps lintian:lintian \
+    ensure_packages adduser:adduser util-linux:setpriv binutils:strip dpkg-dev:dpkg-shlibdeps lintian:lintian nftables:nft \
         systemd:systemd-analyze
     BOX=$(mktemp -d)
     trap 'rm -rf "$BOX"' EXIT
@@ -90,6 +90,12 @@ in_chroot() {
     sed -i -e 's/^#pool4 = .*/pool4 = ["192.0.2.1"]/' /etc/nat64/nat64.toml
     nat64 check /etc/nat64/nat64.toml >/dev/null
     runs_as_its_user
+
+    say "- it shares an address of the host, and takes that back as well"
+    sed -i -e 's/^pool4 = .*/pool4 = [{ address = "203.0.113.1", ports = "20000-29999" }]/' /etc/nat64/nat64.toml
+    runs_as_its_user
+    [ -z "$(nft list tables)" ] || die "a table of nftables is left"
+    sed -i -e 's/^pool4 = .*/pool4 = ["192.0.2.1"]/' /etc/nat64/nat64.toml
 
     say "- a file that its user cannot read is named"
     chmod 600 /etc/nat64/nat64.toml

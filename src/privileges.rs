@@ -37,8 +37,12 @@ fn keep(wanted: CapabilitySet) {
 
 fn reduce_to(wanted: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
-    let inheritable = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: held.effective & wanted, permitted: held.permitted & wanted, inheritable };
+    // nft(8), which takes back what it set up, has what it inherits: the ambient set goes with the inheritable one.
+    let sets = CapabilitySets {
+        effective: held.effective & wanted,
+        permitted: held.permitted & wanted,
+        inheritable: held.inheritable & wanted,
+    };
     Ok(set_capabilities(None, sets)?)
 }
 
