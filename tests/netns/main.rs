@@ -12,6 +12,7 @@ mod demonstration;
 mod encrypted;
 mod exchange;
 mod explained;
+mod faults;
 mod idle;
 mod ipfix;
 mod lifecycle;

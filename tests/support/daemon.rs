@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -107,6 +107,13 @@ impl Daemon<'_> {
         self.process.signal(Signal::TERM);
         let status = self.process.wait(STOP);
         assert!(status.success(), "ended with {status} after SIGTERM:\n{}", self.log());
+    }
+
+    /// Waits until it ends by itself; how it ended, and what it has logged.
+    #[track_caller]
+    pub(crate) fn ended(mut self, deadline: Duration) -> (ExitStatus, String) {
+        let status = self.process.wait(deadline);
+        (status, self.log())
     }
 
     /// Kills it without a chance to clean up.
