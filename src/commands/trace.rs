@@ -7,7 +7,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use pcap_file::DataLink;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
@@ -28,7 +28,7 @@ pub(super) fn trace(args: &TraceArgs) -> anyhow::Result<()> {
         None => Sink::Text(Output::new(), args.query.json),
     };
     let query = serde_urlencoded(args)?;
-    let mut line = Vec::new();
+    let (mut line, mut wants_more) = (Vec::new(), true);
     let mut left = args.count.unwrap_or(u64::MAX);
     client::ask(&args.query.control_socket, &format!("/v1/trace?{query}"), |piece| {
         for &byte in piece {
@@ -41,12 +41,15 @@ pub(super) fn trace(args: &TraceArgs) -> anyhow::Result<()> {
                 line.clear();
                 left -= 1;
                 if !sink.take(&packet)? || left == 0 {
+                    wants_more = false;
                     return sink.flush().map(|()| false);
                 }
             }
         }
         sink.flush().map(|()| true)
-    })
+    })?;
+    ensure!(!wants_more, "nat64 has ended the trace: it is stopping, or packets were not taken for too long");
+    Ok(())
 }
 
 /// The query that asks for what the options say. No value has a character that a query cannot have.

@@ -27,6 +27,8 @@ use crate::config::Transport;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long nothing may be written, so that a reader that has gone away is noticed.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How long a reader may take nothing. After that its trace ends, since there are few and each costs the workers time.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines that go into one piece.
 const PIECE: usize = 64;
 
@@ -139,7 +141,7 @@ async fn pump(reader: TapReader, sender: mpsc::Sender<Bytes>) {
         }
         if !piece.is_empty() {
             written = Instant::now();
-            if sender.send(piece.into()).await.is_err() {
+            if !hand_on(&sender, piece.into(), PATIENCE).await {
                 return;
             }
         }
@@ -147,6 +149,11 @@ async fn pump(reader: TapReader, sender: mpsc::Sender<Bytes>) {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Hands a piece to the client. Returns whether it is still there, and reads.
+async fn hand_on(sender: &mpsc::Sender<Bytes>, piece: Bytes, patience: Duration) -> bool {
+    tokio::time::timeout(patience, sender.send(piece)).await.is_ok_and(|sent| sent.is_ok())
 }
 
 fn line(packet: &TracedPacket) -> Vec<u8> {
@@ -187,4 +194,26 @@ fn reason(name: &str) -> Result<String, String> {
 fn by_name(name: &str) -> Result<DropReason, String> {
     let known = DropReason::ALL.iter().find(|reason| reason.name() == name);
     known.copied().ok_or_else(|| format!("`{name}` is no drop reason; nat64 explain lists them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up_after_a_while_and_one_that_has_gone_at_once() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let piece = || Bytes::from_static(b"packet\n");
+        assert!(hand_on(&sender, piece(), PATIENCE).await);
+
+        let begun = tokio::time::Instant::now();
+        assert!(!hand_on(&sender, piece(), PATIENCE).await);
+        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+
+        receiver.recv().await.unwrap();
+        assert!(hand_on(&sender, piece(), PATIENCE).await, "it reads again");
+        drop(receiver);
+        let begun = tokio::time::Instant::now();
+        assert!(!hand_on(&sender, piece(), PATIENCE).await && begun.elapsed().is_zero());
+    }
 }

@@ -3,9 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{CLIENT, Daemon, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, under_pref64};
+use crate::support::{
+    CLIENT, Daemon, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, holds_within, under_pref64,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -100,6 +103,40 @@ fn a_capture_is_read_by_tshark_with_both_sides_and_the_verdict() {
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[0].starts_with("before translation\ttranslated\tICMPv6"), "{text}");
     assert!(lines[1].starts_with("after translation\ttranslated\tICMP"), "{text}");
+    nat64.stop();
+}
+
+#[test]
+fn a_trace_that_is_not_read_is_closed() {
+    let Some(lab) = lab() else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    // Their logs are named by the number of their arguments.
+    let mut stuck = trace(&lab, &nat64, &["--snap", "2048", "--from", "ipv6"]);
+    let others: [&[&str]; 3] = [&["--json"], &["--snap", "2048"], &["--json", "--snap", "2048"]];
+    let mut others = others.map(|arguments| trace(&lab, &nat64, arguments));
+    eventually("four traces run", PATIENCE, || {
+        lab.client.run(&format!("ping -c 1 -W 1 {}", under_pref64(SERVER)), PATIENCE);
+        [&stuck].into_iter().chain(&others).all(|trace| !trace.log().is_empty())
+    });
+    assert!(nat64.ask(&["trace", "--count", "1"]).failed().stderr.contains("4 traces are running already"));
+    stuck.signal(Signal::STOP);
+
+    // The daemon waits for its reader for ten seconds, once nothing more fits in between.
+    let next = || trace(&lab, &nat64, &["--count", "1", "--protocol", "icmp", "--snap", "64"]);
+    let mut one = next();
+    eventually("there is room for another", 3 * PATIENCE, || {
+        lab.client.run(&format!("ping -q -f -c 200 -s 1400 {}", under_pref64(SERVER)), PATIENCE);
+        let has_ended = !one.is_running();
+        let had_room = has_ended && one.wait(PATIENCE).success();
+        if has_ended && !had_room {
+            one = next();
+        }
+        had_room
+    });
+    stuck.signal(Signal::CONT);
+    assert!(!stuck.wait(PATIENCE).success());
+    assert!(stuck.log().contains("nat64 has ended the trace"), "a reason is told");
+    assert!(others.iter_mut().all(Running::is_running), "those that read go on");
     nat64.stop();
 }
 
