@@ -92,7 +92,10 @@ fn the_reference_describes_every_family_and_no_other() {
 fn named(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = text.split(|c: char| !is_part(c)).filter_map(|word| word.strip_prefix("nat64_"));
-    words.map(|word| word.strip_suffix("_total").unwrap_or(word).to_owned()).collect()
+    // Counters and buckets have an ending of their own.
+    let family =
+        |word: &str| word.strip_suffix("_total").or_else(|| word.strip_suffix("_bucket")).unwrap_or(word).to_owned();
+    words.map(family).collect()
 }
 
 #[test]

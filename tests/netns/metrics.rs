@@ -18,6 +18,10 @@ fn prometheus_scrapes_what_the_gateway_counts() {
     eventually("the echo requests in Prometheus", Duration::from_secs(30), || value(&lab.gateway, echoes) == Some(3.0));
     assert_eq!(value(&lab.gateway, "up{job=\"nat64\"}"), Some(1.0));
     assert_eq!(value(&lab.gateway, "sum(nat64_sessions)"), Some(1.0));
+    assert_eq!(value(&lab.gateway, "sum(nat64_tcp_sessions)"), Some(0.0));
+    let batches = "nat64_packet_batch_seconds_bucket{le=\"+Inf\"} == on () nat64_packet_batch_seconds_count";
+    assert!(value(&lab.gateway, batches).is_some(), "a histogram that Prometheus takes for one");
+    assert!(value(&lab.gateway, "sum(nat64_worker_cpu_seconds_total)").is_some_and(|seconds| seconds > 0.0));
     nat64.stop();
 }
 
@@ -30,7 +34,30 @@ fn the_alerts_are_rules_that_prometheus_takes() {
     let mut promtool = std::process::Command::new("promtool");
     promtool.args(["check", "rules", rules]);
     let said = Outcome::of(promtool, Duration::from_secs(20)).succeeded();
-    assert!(said.contains("9 rules found"), "{said}");
+    assert!(said.contains("12 rules found"), "{said}");
+}
+
+#[test]
+fn status_tells_what_flows_now() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    eventually("packets flow both ways", Duration::from_secs(30), || {
+        lab.client.check(&format!("ping -q -c 20 -i 0.05 -s 1000 -W 2 {}", under_pref64(SERVER)));
+        let status = nat64.ask(&["status", "--json"]).succeeded();
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        ["six_to_four", "four_to_six"].iter().all(|side| {
+            let rate = &status["translator"]["rates"][side];
+            let (packets, bits) = (rate["packets_per_second"].as_u64(), rate["bits_per_second"].as_u64());
+            packets.zip(bits).is_some_and(|(packets, bits)| packets > 0 && bits >= packets * 8 * 1028)
+        })
+    });
+    assert!(nat64.ask(&["status"]).succeeded().contains("bit/s"));
+    eventually("nothing flows any more", Duration::from_secs(30), || {
+        let status = nat64.ask(&["status", "--json"]).succeeded();
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        status["translator"]["rates"]["six_to_four"]["bits_per_second"] == 0
+    });
+    nat64.stop();
 }
 
 #[test]
