@@ -9,6 +9,7 @@ mod mtus;
 mod notify;
 pub(crate) mod panics;
 mod repeats;
+mod routes;
 mod running;
 mod signals;
 mod starting;

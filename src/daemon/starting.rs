@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::coupling::Coupling;
 use super::links::{self, Follower};
 use super::mtus::Mtus;
+use super::routes::Routes;
 use super::running::{Failure, Running, Tasks};
 use crate::config::{HostAddress, Settings};
 use crate::control::change::Wishes;
@@ -75,7 +76,8 @@ pub(super) async fn start(
     });
     let follower = links.flatten().map(|follower| tokio::spawn(follower.run()));
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
-    let followers = follower.into_iter().chain(coupling).chain(mtus.map(Mtus::follow)).collect();
+    let routes = watch_routes(settings, &view).map(|routes| tokio::spawn(routes.run()));
+    let followers = follower.into_iter().chain(coupling).chain(routes).chain(mtus.map(Mtus::follow)).collect();
     // It ends with the view.
     tokio::spawn(rates::follow(Arc::downgrade(&view)));
     let listener = socket.take_listener().context("the control socket was taken")?;
@@ -106,8 +108,17 @@ pub(super) async fn follow_anew(running: &mut Running, settings: &Settings) -> a
         followers.push(tokio::spawn(Follower { links, prefixes, config, policy }.run()));
     }
     followers.extend(couple(settings, &view).map(|coupling| tokio::spawn(coupling.run())));
+    followers.extend(watch_routes(settings, &view).map(|routes| tokio::spawn(routes.run())));
     running.follow(followers);
     Ok(())
+}
+
+/// What says when the translator's routes are gone, if they are ours to set up.
+fn watch_routes(settings: &Settings, view: &Arc<View>) -> Option<Routes> {
+    let view = view.translator.as_ref().filter(|_| settings.policy.is_some() && settings.device.routes)?;
+    let index = view.with_dataplane(|dataplane| dataplane.device().index)?;
+    let watch = Watch::open(index, true).inspect_err(|error| warn!(%error, "routes are not looked after")).ok()?;
+    Some(Routes { watch, translator: Arc::clone(&view.translator) })
 }
 
 /// What lets DNS64 follow the translator, if both are on.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::changes::Echo;
-use crate::support::{Lab, Topology};
+use crate::support::{Lab, POOL, Topology, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,5 +27,22 @@ fn a_device_that_vanishes_ends_the_daemon_with_a_message_and_the_next_one_goes_o
     };
     assert_eq!(ends(&after), ends(&before), "{}", nat64.log());
     assert!(echo.lives(), "the connection goes on");
+    nat64.stop();
+}
+
+#[test]
+fn a_route_that_somebody_removed_is_told_once_and_its_return_too() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    let route = format!("{POOL}/32");
+    let told = |what: &str| nat64.log().lines().filter(|line| line.contains(what) && line.contains(&route)).count();
+
+    lab.gateway.ip(&format!("route del {route} dev nat64"));
+    eventually("it is told", PATIENCE, || told("packets do not come to the translator") == 1);
+    lab.gateway.ip(&format!("route add {route} dev nat64"));
+    eventually("its return is told", PATIENCE, || told("packets come to the translator again") == 1);
+
+    assert_eq!(told("packets do not come to the translator"), 1);
+    assert!(Echo::open(&lab, 7501).lives());
     nat64.stop();
 }
