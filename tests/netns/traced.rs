@@ -6,9 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{
-    CLIENT, Daemon, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, holds_within, under_pref64,
-};
+use crate::support::{CLIENT, Daemon, Lab, Outcome, POOL, Running, SERVER, Topology, eventually, under_pref64};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
