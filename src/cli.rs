@@ -321,6 +321,7 @@ pub(crate) struct StaticArgs {
     #[arg(value_name = "EXTERNAL")]
     pub(crate) external: SocketAddrV4,
     /// Host and port behind the translator, such as [2001:db8::80]:443
+    #[allow(rustdoc::broken_intra_doc_links)] // the brackets are an address's, and the help shows them as they stand
     #[arg(value_name = "INTERNAL")]
     pub(crate) internal: SocketAddrV6,
     /// How to ask.

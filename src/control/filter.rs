@@ -27,6 +27,7 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Only what has this host inside, with or without a port: 2001:db8::1, 2001:db8::/64, [2001:db8::1]:5555
+    #[allow(rustdoc::broken_intra_doc_links)] // the brackets are an address's, and the help shows them as they stand
     #[arg(long, value_name = "END")]
     #[schemars(with = "Option<String>")]
     pub(crate) internal: Option<End>,
