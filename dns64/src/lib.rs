@@ -7,7 +7,8 @@
 //! `policy` for its group and its name's domain. Answers that need no synthesis keep the bytes that the upstream sent.
 //!
 //! [`Config`] and [`Server`] are what a daemon needs. While the server runs, [`PolicyHandle`] replaces what clients are
-//! told and learns of translators, [`Explainer`] says why clients are told what they are told, and [`Stats`] counts.
+//! told and learns of translators, [`Explainer`] says why clients are told what they are told, [`Names`] what they
+//! meant by an address, and [`Stats`] counts.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod latency;
 mod limiter;
 mod listen;
 mod loops;
+mod names;
 mod policy;
 mod resolver;
 mod reverse;
@@ -52,6 +54,7 @@ pub use error::{Error, Protocol};
 pub use explain::{Explanation, Rule, Verdict};
 pub use latency::Latency;
 pub use loops::find_upstream_loop;
+pub use names::Names;
 pub use policy::{Group, Policy, PrefixState, RangePrefixes, WhenUnusable};
 pub use server::{CacheHandle, CertificateHandle, Explainer, PolicyHandle, Server, UpstreamsHandle};
 pub use stats::{Stats, StatsSnapshot};

@@ -15,6 +15,7 @@ use crate::listen::{
     Bounds, Certificate, HttpsFront, Listener, Listeners, StreamListener, TcpFront, TlsFront, UdpFront, bind,
     bind_streams,
 };
+use crate::names::Names;
 use crate::policy::{Origin, Policy, PrefixState};
 use crate::service::Service;
 use crate::stats::Stats;
@@ -168,6 +169,12 @@ impl Server {
     pub fn explainer(&self) -> Explainer {
         let listener = self.local_addrs().first().copied().expect("a server has a listen address");
         Explainer { service: Arc::clone(&self.service), listener }
+    }
+
+    /// Which names clients were told synthetic addresses for, if that is to be remembered.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        self.service.names()
     }
 
     /// A handle to forget answers, while the server runs.

@@ -18,6 +18,7 @@ use crate::cookies::Cookies;
 use crate::domains::Treatment;
 use crate::hot::{Hot, Key};
 use crate::limiter::{Limiter, Verdict};
+use crate::names::Names;
 use crate::policy::{Origin, Policy, View, WhenUnusable};
 use crate::resolver::Resolver;
 use crate::reverse::{self, Reverse};
@@ -54,6 +55,7 @@ pub(crate) struct Service {
     ptr: PtrMode,
     deadline: Duration,
     ipv4only_ttl: u32,
+    names: Names,
     stats: Arc<Stats>,
 }
 
@@ -73,6 +75,7 @@ impl Service {
             ptr: config.ptr,
             deadline: config.deadline,
             ipv4only_ttl: config.ipv4only_ttl.as_secs().try_into().unwrap_or(u32::MAX),
+            names: Names::default(),
             stats,
         }
     }
@@ -80,6 +83,11 @@ impl Service {
     /// Asks other upstreams from now on.
     pub(crate) fn replace_upstreams(&self, config: &Config) {
         self.resolver.replace_upstreams(config);
+    }
+
+    /// Which names clients were told synthetic addresses for.
+    pub(crate) fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// Looks whether upstreams lead back to us.
@@ -115,6 +123,7 @@ impl Service {
         if truncated {
             self.stats.truncated.increment();
         }
+        self.remember(head.origin, origin, out);
         true
     }
 
@@ -132,10 +141,12 @@ impl Service {
             let key = Key::new(query, view.number, current.generation);
             self.hot.insert(&key, &answer, answer.lifetime(), Instant::now());
         }
+        let told = answer.head().origin;
         let (bytes, truncated) = answer.finish(query, limit, &self.extras(query, origin));
         if truncated {
             self.stats.truncated.increment();
         }
+        self.remember(told, origin, &bytes);
         self.stats.answer_times.add(begun.elapsed());
         bytes
     }
@@ -199,6 +210,13 @@ impl Service {
             Limit::Stream => &self.stats.queries_tcp,
         }
         .increment();
+    }
+
+    /// Remembers what an answer tells, before it is sent: no session to its addresses begins earlier.
+    fn remember(&self, told: Told, origin: Origin, answer: &[u8]) {
+        if told == Told::Synthesised {
+            self.names.learn(origin.client, answer);
+        }
     }
 
     fn count(&self, told: Told) {

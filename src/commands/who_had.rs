@@ -3,7 +3,7 @@
 mod logs;
 
 use std::io::{self, BufRead};
-use std::net::{Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -29,6 +29,12 @@ struct Holder {
     until: Option<String>,
     /// What the log has: `session`, `mapping` or `block`.
     by: &'static str,
+    /// For a session, the name that the host was told the other end's address for, if the log has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The other end of a session, if the log has it.
+    #[serde(skip)]
+    remote: Option<Endpoint<Ipv4Addr>>,
 }
 
 /// Looks it up.
@@ -49,7 +55,8 @@ pub(super) fn who_had(args: &WhoHadArgs) -> anyhow::Result<()> {
     for holder in &holders {
         text.push_str(&if args.json { format!("{}\n", serde_json::to_string(holder)?) } else { row(holder) });
     }
-    print(&if args.json { text } else { format!("{}{text}", heading()) })
+    let has_names = holders.iter().any(|holder| holder.name.is_some());
+    print(&if args.json { text } else { format!("{}{text}", heading(has_names)) })
 }
 
 fn moment(text: &str) -> anyhow::Result<OffsetDateTime> {
@@ -57,14 +64,19 @@ fn moment(text: &str) -> anyhow::Result<OffsetDateTime> {
         .with_context(|| format!("`{text}` is no time; write it as 2026-11-22T10:00:00Z"))
 }
 
-fn heading() -> String {
-    format!("{:<5} {:<40} {:<24} {:<24} BY\n", "PROTO", "INTERNAL", "FROM", "UNTIL")
+fn heading(has_names: bool) -> String {
+    let by = if has_names { "BY      NAME" } else { "BY" };
+    format!("{:<5} {:<40} {:<24} {:<24} {by}\n", "PROTO", "INTERNAL", "FROM", "UNTIL")
 }
 
 fn row(holder: &Holder) -> String {
     let until = holder.until.as_deref().unwrap_or("not in the log");
     let protocol = holder.protocol.as_deref().unwrap_or("all");
-    format!("{protocol:<5} {:<40} {:<24} {until:<24} {}\n", holder.internal.to_string(), holder.from, holder.by)
+    let by = match &holder.name {
+        Some(name) => format!("{:<7} {name}", holder.by),
+        None => holder.by.to_owned(),
+    };
+    format!("{protocol:<5} {:<40} {:<24} {until:<24} {by}\n", holder.internal.to_string(), holder.from)
 }
 
 /// The log, read from its beginning on.
@@ -95,9 +107,12 @@ impl Search<'_> {
         if !ports.contains(&self.wanted.port()) || other_protocol {
             return;
         }
-        let same =
-            |holder: &Holder| holder.by == by && holder.internal == line.internal && holder.protocol == line.protocol;
-        let begun = self.open.iter().position(same).filter(|_| is_end).map(|place| self.open.swap_remove(place).from);
+        let same = |holder: &Holder| {
+            (holder.by, holder.internal, holder.remote) == (by, line.internal, line.remote)
+                && holder.protocol == line.protocol
+        };
+        let begun = self.open.iter().position(same).filter(|_| is_end).map(|place| self.open.swap_remove(place));
+        let (begun, name) = begun.map(|begun| (begun.from, begun.name)).unzip();
         let from = line.began.clone().or(begun).unwrap_or_else(|| line.time.clone());
         let holder = Holder {
             protocol: line.protocol.clone(),
@@ -105,6 +120,9 @@ impl Search<'_> {
             from,
             until: is_end.then(|| line.time.clone()),
             by,
+            // A name may be forgotten before the session ends.
+            name: name.flatten().or_else(|| line.name.clone()),
+            remote: line.remote,
         };
         if is_end { self.closed.push(holder) } else { self.open.push(holder) }
     }
@@ -188,6 +206,30 @@ mod tests {
         let line = r#"{"time":"2026-11-22T10:05:00Z","event":"session-ended","protocol":"udp","internal":{"address":"2001:db8::1","port":5},"external":{"address":"192.0.2.1","port":7},"began":"2026-11-22T09:00:00Z","reason":"timeout"}"#;
 
         assert_eq!(holders(&[line], "192.0.2.1:7", "2026-11-22T09:30:00Z", None).len(), 1);
+    }
+
+    #[test]
+    fn a_session_has_the_name_that_it_began_with() {
+        let line = |event: &str, remote: u16, more: &str| {
+            format!(
+                r#"{{"time":"2026-11-22T10:0{}:00Z","event":"session-{event}","protocol":"udp","internal":{{"address":"2001:db8::1","port":5}},"external":{{"address":"192.0.2.1","port":7}},"remote":{{"address":"198.51.100.7","port":{remote}}}{more}}}"#,
+                if event == "ended" { 5 } else { 0 },
+            )
+        };
+        let began = r#","began":"2026-11-22T10:00:00Z""#;
+        let lines = [
+            line("created", 1, r#","name":"one.example""#),
+            line("created", 2, r#","name":"two.example""#),
+            line("ended", 2, began),
+            line("ended", 1, &format!(r#"{began},"name":"other.example""#)),
+        ];
+        let lines = lines.each_ref().map(String::as_str);
+
+        let found = holders(&lines, "192.0.2.1:7", "2026-11-22T10:03:00Z", None);
+
+        let names: Vec<&str> = found.iter().filter_map(|holder| holder.name.as_deref()).collect();
+        assert_eq!(names, ["two.example", "one.example"]);
+        assert!(row(&found[0]).ends_with("session two.example\n"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), Problem> {
         ));
     }
     prefixes(file)?;
-    session_log::check(&file.log.sessions)?;
+    session_log::check(&file.log.sessions, dns64_on.value)?;
     if translator.value {
         pool(&translator, &file.translator)?;
         assignment(&file.translator)?;

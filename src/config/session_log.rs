@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Located, Problem};
 use super::scalar::Number;
-use crate::session_log::{Format, Kind, Kinds, Target};
+use crate::session_log::{Format, Kind, Kinds, Says, Target};
 
 /// An entry of `log.sessions`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub(crate) struct SessionLog {
     record: Vec<Kind>,
     #[serde(default)]
     destinations: bool,
+    #[serde(default)]
+    names: bool,
     #[serde(default = "Spool::usual")]
     spool_bytes: Spool,
 }
@@ -47,8 +49,8 @@ pub(crate) struct SessionLogSettings {
     pub(crate) format: Format,
     /// Which events it has.
     pub(crate) kinds: Kinds,
-    /// Whether it says whom subscribers talked to (RFC 6888 REQ-12).
-    pub(crate) destinations: bool,
+    /// Whether it says whom subscribers talked to (RFC 6888 REQ-12), and by which names.
+    pub(crate) says: Says,
     /// Bytes of records that wait while it cannot be written.
     pub(crate) spool_bytes: usize,
 }
@@ -60,7 +62,7 @@ impl SessionLog {
             target: self.to.clone(),
             format: self.format,
             kinds: self.record.iter().copied().collect(),
-            destinations: self.destinations,
+            says: Says { destinations: self.destinations, names: self.names },
             spool_bytes: self.spool_bytes.to(),
         }
     }
@@ -74,6 +76,12 @@ impl SessionLog {
             (Format::Flow, _) if !kinds.sessions => {
                 Some("the flow format has lines for sessions alone; put \"sessions\" into `record`")
             }
+            (Format::Flow | Format::Ipfix, _) if self.names => Some(
+                "the flow format and IPFIX have no field for names; take \"json\" or \"syslog\", or leave `names` away",
+            ),
+            _ if self.names && !self.destinations => {
+                Some("a name says whom a subscriber talked to, as a destination does; set destinations = true as well")
+            }
             (Format::Ipfix, Target::File(_) | Target::Tcp(_) | Target::Unix(_)) => {
                 Some("IPFIX is sent in datagrams; give a collector such as to = \"udp://192.0.2.9:4739\"")
             }
@@ -82,11 +90,16 @@ impl SessionLog {
     }
 }
 
-/// Checks the entries, each by itself and with the others.
-pub(super) fn check(entries: &[Located<SessionLog>]) -> Result<(), Problem> {
+/// Checks the entries, each by itself and with the others, and whether there is a DNS64 that they can have names from.
+pub(super) fn check(entries: &[Located<SessionLog>], has_dns64: bool) -> Result<(), Problem> {
     for (index, entry) in entries.iter().enumerate() {
         if let Some(problem) = entry.value.problem() {
             return Err(entry.problem(problem));
+        }
+        if entry.value.names && !has_dns64 {
+            return Err(entry.problem(
+                "names are those that DNS64 tells addresses for, and DNS64 is off; set dns64.upstreams, or leave `names` away",
+            ));
         }
         if let Some(other) = entries[..index].iter().find(|other| other.value.to == entry.value.to) {
             let message = format!("two logs are written to {}; give each a place of its own", entry.value.to);

@@ -174,6 +174,11 @@ impl Settings {
         }
     }
 
+    /// Whether DNS64 is to remember names for a log of sessions.
+    pub(crate) fn wants_names(&self) -> bool {
+        self.session_logs.iter().any(|log| log.says.names)
+    }
+
     /// Where sessions are kept.
     pub(crate) fn sessions_file(&self) -> PathBuf {
         let directory = self.socket.parent().unwrap_or_else(|| Path::new("/"));

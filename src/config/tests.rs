@@ -148,6 +148,18 @@ const MISTAKES: &[(&str, &str)] = &[
     ("a log without a place", "[[log.sessions]]\nformat = \"json\"\n"),
     ("IPFIX to a file", "[translator]\npool4 = \"192.0.2.1\"\n[[log.sessions]]\nto = \"/x\"\nformat = \"ipfix\"\n"),
     (
+        "names without DNS64",
+        "[translator]\npool4 = \"192.0.2.1\"\n[[log.sessions]]\nto = \"/x\"\ndestinations = true\nnames = true\n",
+    ),
+    (
+        "names without destinations",
+        "[dns64]\nupstreams = \"192.0.2.53\"\n[[log.sessions]]\nto = \"/x\"\nnames = true\n",
+    ),
+    (
+        "names in a format that has no field for them",
+        "[dns64]\nupstreams = \"192.0.2.53\"\n[[log.sessions]]\nto = \"/x\"\nformat = \"flow\"\ndestinations = true\nnames = true\n",
+    ),
+    (
         "two logs in one file",
         "[translator]\npool4 = \"192.0.2.1\"\n[[log.sessions]]\nto = \"/x\"\n[[log.sessions]]\nto = \"/x\"\n",
     ),

@@ -194,6 +194,9 @@ impl Changes {
             log.replace(&target.settings.session_logs).map_err(|error| format!("cannot start a log: {error}"))?;
             *view.session_logs.lock().unwrap_or_else(PoisonError::into_inner) = log.stats();
         }
+        if let Some(handles) = running.dns64() {
+            handles.names.remember(target.settings.wants_names());
+        }
         logging::set_level(target.settings.log_level);
         starting::follow_anew(running, &target.settings).await.map_err(|error| format!("{error:#}"))
     }

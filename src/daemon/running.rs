@@ -73,6 +73,8 @@ pub(super) struct Dns64Handles {
     pub(super) policy: dns64::PolicyHandle,
     /// Who is asked.
     pub(super) upstreams: dns64::UpstreamsHandle,
+    /// Which names clients were told addresses for.
+    pub(super) names: dns64::Names,
 }
 
 impl Running {
@@ -153,6 +155,7 @@ impl Tasks {
             certificate: server.certificate(),
             policy: server.policy(),
             upstreams: server.upstreams(),
+            names: server.names(),
         });
         Self { control, metrics, handles, dns64: dns64.map(|server| serve_dns64(server, failures.clone())), followers }
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use dns64::{Names, Server};
 use nat64_core::{Policy, Translator};
 use nat64_dataplane::{Clock, Dataplane, DataplaneConfig, Device, DeviceConfig};
 use pref64::{Pref64, WellKnownPolicy, special};
@@ -57,7 +58,9 @@ pub(super) async fn start(
     let dns64_view = dns64.as_ref().zip(settings.dns64.as_ref()).map(|(server, config)| Dns64View::new(server, config));
     let (network, started) = match &settings.policy {
         Some(policy) => {
-            let (network, started) = start_translator(settings, policy, host, failures).await?;
+            let names = dns64.as_ref().map(Server::names).unwrap_or_default();
+            names.remember(settings.wants_names());
+            let (network, started) = start_translator(settings, policy, host, names, failures).await?;
             (Some(network), Some(started))
         }
         None => (None, None),
@@ -178,6 +181,7 @@ async fn start_translator(
     settings: &Settings,
     policy: &Policy,
     host: Host,
+    names: Names,
     failures: &mpsc::Sender<Failure>,
 ) -> anyhow::Result<(Network, Started)> {
     let config = DeviceConfig {
@@ -202,7 +206,7 @@ async fn start_translator(
     let directory = settings.socket.parent().unwrap_or_else(|| Path::new("/"));
     host.clean_up(directory, &config.name).await?;
     let network = host.set_up(&settings.device, index, policy, directory).await?;
-    match start_threads(settings, policy, &network, device, failures).await {
+    match start_threads(settings, policy, &network, device, names, failures).await {
         Ok(started) => Ok((network, started)),
         Err(error) => {
             network.take_back().await;
@@ -216,6 +220,7 @@ async fn start_threads(
     policy: &Policy,
     network: &Network,
     device: Device,
+    names: Names,
     failures: &mpsc::Sender<Failure>,
 ) -> anyhow::Result<Started> {
     let found = if settings.find_source4 || settings.find_source6 {
@@ -245,9 +250,10 @@ async fn start_threads(
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
     let known = Arc::clone(&translator);
     let prefix_of = Box::new(move |number| known.prefix(number));
+    let name_of = Box::new(move |host, address, ago| names.find(host, address, ago));
     let inlet = keeper.as_ref().map(Keeper::inlet);
     let onlooker: Onlooker = inlet.map(|inlet| Box::new(move |event: &_| inlet.offer(event)) as _);
-    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, prefix_of, onlooker)
+    let log = SessionLog::start(&settings.session_logs, dataplane.events(), clock, (prefix_of, name_of), onlooker)
         .context("cannot start the threads for logs of sessions")?;
     let dataplane = RwLock::new(Some(dataplane));
     let journal_failures = keeper.as_ref().map(Keeper::failures);

@@ -12,7 +12,7 @@ use nat64_dataplane::{Clock, Events};
 
 use super::record::Record;
 use super::sink::Inlets;
-use super::{Onlooker, PrefixOf};
+use super::{NameOf, Onlooker, PrefixOf};
 
 /// How long the rings are left alone once they are empty. A ring has room for what a worker can do meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -26,6 +26,7 @@ pub(super) struct Collector {
     rings: Vec<Events>,
     clock: Clock,
     prefix_of: PrefixOf,
+    name_of: NameOf,
     onlooker: Onlooker,
     inlets: Inlets,
     stopping: Arc<AtomicBool>,
@@ -36,12 +37,12 @@ impl Collector {
     pub(super) fn new(
         rings: Vec<Events>,
         clock: Clock,
-        prefix_of: PrefixOf,
+        (prefix_of, name_of): (PrefixOf, NameOf),
         onlooker: Onlooker,
         inlets: Inlets,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        Self { rings, clock, prefix_of, onlooker, inlets, stopping, refusals: Refusals::default() }
+        Self { rings, clock, prefix_of, name_of, onlooker, inlets, stopping, refusals: Refusals::default() }
     }
 
     /// Works until told to stop; takes what is there by then.
@@ -69,13 +70,14 @@ impl Collector {
             for event in std::iter::from_fn(|| ring.pop()).take(TURN) {
                 found = true;
                 let age = now.as_millis().saturating_sub(event.at.as_millis());
-                self.hand_on(event, now_at.saturating_sub(age));
+                self.hand_on(event, now_at.saturating_sub(age), Duration::from_millis(age));
             }
         }
         found
     }
 
-    fn hand_on(&mut self, event: Event, at: u64) {
+    /// Gives an event that happened `at` this time, `age` ago, to those who want it.
+    fn hand_on(&mut self, event: Event, at: u64, age: Duration) {
         if let Some(look) = &self.onlooker {
             look(&event);
         }
@@ -86,9 +88,14 @@ impl Collector {
         }
         let prefix = (self.prefix_of)(event.prefix);
         let remote6 = prefix.zip(event.remote).map(|(prefix, (remote, _))| prefix.embed(remote));
-        let record = Record { at, event, remote6 };
+        // Here, where the event is fresh: a log that waits for its collector would find another name.
+        let name = remote6.and_then(|address| {
+            let lasted = event.at.as_millis().saturating_sub(event.began.as_millis());
+            (self.name_of)(event.internal.0, address, age + Duration::from_millis(lasted))
+        });
+        let record = Record { at, event, remote6, name };
         for inlet in &*self.inlets.lock().unwrap_or_else(PoisonError::into_inner) {
-            inlet.offer(record);
+            inlet.offer(&record);
         }
     }
 }

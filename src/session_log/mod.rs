@@ -13,9 +13,11 @@ mod sink;
 mod tests;
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nat64_core::Event;
 use nat64_dataplane::{Clock, Events};
@@ -26,13 +28,16 @@ use crate::privileges;
 use collect::Collector;
 use sink::{Inlet, Inlets, Sink};
 
-pub(crate) use encode::{Format, Line};
+pub(crate) use encode::{Format, Line, Says};
 pub(crate) use output::Target;
 pub(crate) use record::{Kind, Kinds};
 pub(crate) use sink::SinkStats;
 
 /// The translation prefix that an event names by a number.
 pub(crate) type PrefixOf = Box<dyn Fn(u8) -> Option<Pref64> + Send>;
+
+/// The name that a host was told an address for, if that is remembered and the host knew it so long ago.
+pub(crate) type NameOf = Box<dyn Fn(Ipv6Addr, Ipv6Addr, Duration) -> Option<Arc<str>> + Send>;
 
 /// Somebody else who looks at every event. It must not wait.
 pub(crate) type Onlooker = Option<Box<dyn Fn(&Event) + Send>>;
@@ -67,7 +72,7 @@ impl SessionLog {
         settings: &[SessionLogSettings],
         events: Vec<Events>,
         clock: Clock,
-        prefix_of: PrefixOf,
+        (prefix_of, name_of): (PrefixOf, NameOf),
         onlooker: Onlooker,
     ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
@@ -80,7 +85,7 @@ impl SessionLog {
             leaving: Vec::new(),
         };
         log.replace(settings)?;
-        let collector = Collector::new(events, clock, prefix_of, onlooker, inlets, stopping);
+        let collector = Collector::new(events, clock, (prefix_of, name_of), onlooker, inlets, stopping);
         let thread = thread::Builder::new().name("nat64-events".to_owned()).spawn(move || {
             privileges::give_up_all();
             collector.run();

@@ -1,13 +1,14 @@
 //! What is logged of an event.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use nat64_core::Event;
 use nat64_core::event::EventKind;
 use serde::{Deserialize, Serialize};
 
 /// An event with the time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// Milliseconds since 1970, UTC.
     pub(crate) at: u64,
@@ -15,6 +16,8 @@ pub(crate) struct Record {
     pub(crate) event: Event,
     /// The other end as the host inside sees it, for events of sessions.
     pub(crate) remote6: Option<Ipv6Addr>,
+    /// The name that DNS64 told the host inside the other end's address for, if that is remembered.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 impl Record {

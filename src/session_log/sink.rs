@@ -62,8 +62,8 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// Takes the record if the log wants it and has room. Never waits.
-    pub(super) fn offer(&self, record: Record) {
-        if self.kinds.contains(record.event.kind) && self.queue.try_send(record).is_err() {
+    pub(super) fn offer(&self, record: &Record) {
+        if self.kinds.contains(record.event.kind) && self.queue.try_send(record.clone()).is_err() {
             self.stats.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -90,7 +90,7 @@ impl Sink {
         let stats = Arc::new(SinkStats { target: settings.target.to_string(), ..SinkStats::default() });
         let sink = Self {
             queue,
-            encoder: Encoder::new(settings.format, settings.target.framing(), settings.destinations),
+            encoder: Encoder::new(settings.format, settings.target.framing(), settings.says),
             output: Output::new(settings.target.clone()),
             stats: Arc::clone(&stats),
             stopping,

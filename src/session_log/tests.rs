@@ -54,7 +54,7 @@ impl Log {
             target: target.parse().unwrap(),
             format,
             kinds: Kinds { mappings: true, ..Kinds::default() },
-            destinations: false,
+            says: Says::default(),
             spool_bytes,
         };
         let stopping = Arc::new(AtomicBool::new(false));
@@ -63,7 +63,7 @@ impl Log {
     }
 
     fn offer(&self, port: u16) {
-        self.inlet.offer(mapping(port));
+        self.inlet.offer(&mapping(port));
     }
 
     /// Ends it, whatever waits.
@@ -86,7 +86,7 @@ fn mapping(port: u16) -> Record {
         prefix: 0,
         began: Timestamp::ZERO,
     };
-    Record { at: 0, event, remote6: None }
+    Record { at: 0, event, remote6: None, name: None }
 }
 
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -108,7 +108,7 @@ fn records_reach_the_file_in_order_and_only_those_it_takes() {
     for port in 1..=1000 {
         log.offer(port);
     }
-    log.inlet.offer(Record { event: Event { kind: EventKind::SessionCreated, ..mapping(1).event }, ..mapping(1) });
+    log.inlet.offer(&Record { event: Event { kind: EventKind::SessionCreated, ..mapping(1).event }, ..mapping(1) });
 
     let stats = log.stop();
 

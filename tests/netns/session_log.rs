@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,6 +45,56 @@ fn a_json_log_says_who_had_a_port_and_nothing_of_whom_it_talked_to() {
     }
     assert_eq!(lines[2]["outbound"]["packets"], 1);
     who_had(&lab, &log, &lines[2]);
+    nat64.stop();
+}
+
+#[test]
+fn a_log_may_carry_the_name_that_led_to_a_session() {
+    let Some(lab) = lab() else { return };
+    let _names = lab.name_server();
+    let web = lab.web_server();
+    fs::write(web.root().join("index.html"), "hello").expect("the lab directory is writable");
+    lab.resolve_names_at_gateway();
+    let (named, bare) = (lab.directory().join("named.json"), lab.directory().join("bare.json"));
+    let configuration = |names: bool| {
+        format!(
+            "{}[dns64]\nupstreams = [\"{SERVER}\"]\n[[log.sessions]]\nto = \"{}\"\ndestinations = true\nnames = {names}\n\
+             [[log.sessions]]\nto = \"{}\"\ndestinations = true\n",
+            Lab::translator(),
+            named.display(),
+            bare.display()
+        )
+    };
+    let nat64 = lab.nat64(&configuration(true));
+    let created = |path: &Path| {
+        let mut lines = lines(path);
+        lines.retain(|line| line["event"] == "session-created");
+        lines
+    };
+    // An alias: the name that was asked for counts. The second time the answer is one that is ready to be sent.
+    for count in 1..=2 {
+        assert_eq!(lab.client.check("curl -sS --fail --max-time 8 http://Alias.example/"), "hello");
+        eventually("the session in the log", SOON, || created(&named).len() == count);
+    }
+    // An address that nobody asked a name for.
+    lab.server.ip("addr add 198.51.100.77/24 dev eth0");
+    lab.client.check(&format!("ping -c 1 -W 2 {}", under_pref64(Ipv4Addr::new(198, 51, 100, 77))));
+    eventually("the last session in both logs", SOON, || created(&named).len() == 3 && created(&bare).len() == 3);
+
+    let names: Vec<Value> = created(&named).iter().map(|line| line["name"].clone()).collect();
+    assert_eq!(names, ["alias.example".into(), "alias.example".into(), Value::Null]);
+    assert!(lines(&bare).iter().all(|line| line.get("name").is_none()), "only where it is asked for");
+    let first = &created(&named)[0];
+    let mut command = lab.gateway.command(env!("CARGO_BIN_EXE_nat64"));
+    command.args(["who-had", &format!("{POOL}:{}", first["external"]["port"]), "--log"]).arg(&named);
+    let answer = Outcome::of(command, SOON).succeeded();
+    assert!(answer.contains("alias.example"), "{answer}");
+
+    fs::write(lab.directory().join("nat64.toml"), configuration(false)).expect("the lab directory is writable");
+    nat64.ask(&["reload"]).succeeded();
+    assert_eq!(lab.client.check("curl -sS --fail --max-time 8 http://alias.example/"), "hello");
+    eventually("a session after the reload", SOON, || created(&named).len() == 4);
+    assert_eq!(created(&named)[3].get("name"), None, "not any more");
     nat64.stop();
 }
 

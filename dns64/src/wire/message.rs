@@ -1,5 +1,7 @@
 //! An answer on its way to a client.
 
+use std::net::Ipv6Addr;
+
 use hickory_proto::op::{Message as HickoryMessage, MessageType, OpCode};
 use hickory_proto::rr::Record;
 
@@ -244,6 +246,18 @@ pub(crate) fn ttl_offsets(message: &[u8]) -> Option<Vec<u16>> {
     cursor.skip(4)?;
     let records = u32::from(answers) + u32::from(authorities) + u32::from(additionals);
     (0..records).map(|_| u16::try_from(cursor.record()?.ttl_at).ok()).collect()
+}
+
+/// The addresses in the AAAA records of a message's answer, with their TTLs in seconds; what cannot be read ends them.
+pub(crate) fn told_addresses(message: &[u8]) -> impl Iterator<Item = (Ipv6Addr, u32)> {
+    let mut cursor = Cursor::new(message);
+    let answers = cursor.header().map_or(0, |header| header.counts[1]);
+    let answers = if cursor.plain_name().and_then(|_| cursor.skip(4)).is_some() { answers } else { 0 };
+    let records = (0..answers).map_while(move |_| cursor.record());
+    records.filter(|record| (record.kind, record.class) == (code::AAAA, code::CLASS_IN)).filter_map(|record| {
+        let address: [u8; 16] = message.get(record.rdata)?.try_into().ok()?;
+        Some((address.into(), record.ttl))
+    })
 }
 
 /// A finished answer without its records and with TC set; the client's OPT record goes too, which it need not miss in an

@@ -12,7 +12,7 @@ mod reply;
 
 pub(crate) use cursor::HEADER_LEN;
 pub(crate) use freshness::freshness;
-pub(crate) use message::{Errors, Extras, Head, Message, Sections, Told, truncate, ttl_offsets};
+pub(crate) use message::{Errors, Extras, Head, Message, Sections, Told, told_addresses, truncate, ttl_offsets};
 pub(crate) use padding::{ANSWER_BLOCK, QUERY_BLOCK, pad};
 pub(crate) use query::{Cookie, Fault, Limit, Query};
 pub(crate) use question::{Ask, Question};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Says;
 use crate::control::api::{Endpoint, Traffic};
 use crate::session_log::record::Record;
 
@@ -36,6 +37,9 @@ pub(crate) struct Line {
     /// The other end's address as the host inside sees it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) remote6: Option<Ipv6Addr>,
+    /// The name that the host inside was told that address for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) name: Option<String>,
     /// When a session that ended, or a mapping that was removed, began, UTC (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) began: Option<String>,
@@ -52,9 +56,9 @@ pub(crate) struct Line {
 
 impl Line {
     /// The record as it is written.
-    pub(crate) fn new(record: &Record, destinations: bool) -> Self {
+    pub(crate) fn new(record: &Record, says: Says) -> Self {
         let event = &record.event;
-        let remote = event.remote.filter(|_| destinations);
+        let remote = event.remote.filter(|_| says.destinations);
         let mut line = Self {
             time: rfc3339(record.at),
             event: name(event.kind).to_owned(),
@@ -64,6 +68,7 @@ impl Line {
             last_port: None,
             remote: remote.map(Endpoint::from),
             remote6: record.remote6.filter(|_| remote.is_some()),
+            name: record.name.as_deref().filter(|_| says.names && remote.is_some()).map(str::to_owned),
             began: None,
             reason: None,
             outbound: None,
@@ -89,9 +94,9 @@ impl Line {
 }
 
 /// Appends the object, without a line feed.
-pub(super) fn write(record: &Record, destinations: bool, text: &mut Vec<u8>) {
+pub(super) fn write(record: &Record, says: Says, text: &mut Vec<u8>) {
     // A Vec takes every byte, and the type has no key that is not text.
-    let _ = serde_json::to_writer(text, &Line::new(record, destinations));
+    let _ = serde_json::to_writer(text, &Line::new(record, says));
 }
 
 /// The name of an event in logs.

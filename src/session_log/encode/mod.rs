@@ -13,6 +13,15 @@ use super::record::Record;
 
 pub(crate) use json::Line;
 
+/// What a log says of those whom subscribers talk to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Says {
+    /// Their addresses and ports (RFC 6888 REQ-12).
+    pub(crate) destinations: bool,
+    /// The names that subscribers were told their addresses for, with the addresses only.
+    pub(crate) names: bool,
+}
+
 /// What a log looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,20 +53,19 @@ pub(crate) enum Framing {
 pub(super) struct Encoder {
     format: Format,
     framing: Framing,
-    destinations: bool,
+    says: Says,
     syslog: syslog::Origin,
     ipfix: ipfix::Exporter,
 }
 
 impl Encoder {
-    /// `destinations`: whether the log says whom subscribers talked to (RFC 6888 REQ-12).
-    pub(super) fn new(format: Format, framing: Framing, destinations: bool) -> Self {
+    pub(super) fn new(format: Format, framing: Framing, says: Says) -> Self {
         Self {
             format,
             framing,
-            destinations,
+            says,
             syslog: syslog::Origin::of_host(),
-            ipfix: ipfix::Exporter::new(destinations),
+            ipfix: ipfix::Exporter::new(says.destinations),
         }
     }
 
@@ -69,10 +77,10 @@ impl Encoder {
         }
         for record in records {
             match self.format {
-                Format::Json => self.frame(frames, |text| json::write(record, self.destinations, text)),
-                Format::Syslog => self.frame(frames, |text| self.syslog.write(record, self.destinations, text)),
+                Format::Json => self.frame(frames, |text| json::write(record, self.says, text)),
+                Format::Syslog => self.frame(frames, |text| self.syslog.write(record, self.says, text)),
                 Format::Flow => {
-                    for line in flow::lines(record, self.destinations).into_iter().flatten() {
+                    for line in flow::lines(record, self.says.destinations).into_iter().flatten() {
                         self.frame(frames, |text| text.extend_from_slice(line.as_bytes()));
                     }
                 }

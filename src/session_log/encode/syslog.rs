@@ -1,7 +1,9 @@
 //! Syslog messages with structured data (RFC 5424).
 
+use std::borrow::Cow;
 use std::io::Write;
 
+use super::Says;
 use super::json::{self, Line};
 use crate::session_log::record::Record;
 use nat64_core::event::EventKind;
@@ -30,19 +32,28 @@ impl Origin {
     }
 
     /// Appends a message.
-    pub(super) fn write(&self, record: &Record, destinations: bool, text: &mut Vec<u8>) {
-        let line = Line::new(record, destinations);
+    pub(super) fn write(&self, record: &Record, says: Says, text: &mut Vec<u8>) {
+        let line = Line::new(record, says);
         let severity = if matches!(record.event.kind, EventKind::Refused(_)) { WARNING } else { INFORMATIONAL };
         let priority = FACILITY * 8 + severity;
         let (host, process, id) = (&self.host, self.process, json::name(record.event.kind));
         // A Vec takes every byte.
         let _ = write!(text, "<{priority}>1 {} {host} nat64 {process} {id} [{DATA_ID}", line.time);
         for (name, value) in parameters(&line) {
-            // No value has a character that would have to be escaped (RFC 5424 §6.3.3).
-            let _ = write!(text, " {name}=\"{value}\"");
+            let _ = write!(text, " {name}=\"{}\"", escaped(&value));
         }
         text.push(b']');
     }
+}
+
+/// A value as RFC 5424 §6.3.3 has it; names are the only ones in which there may be something to escape.
+fn escaped(value: &str) -> Cow<'_, str> {
+    const SPECIAL: [char; 3] = ['"', '\\', ']'];
+    if !value.contains(SPECIAL) {
+        return value.into();
+    }
+    let escape = |character| SPECIAL.contains(&character).then_some('\\').into_iter().chain([character]);
+    value.chars().flat_map(escape).collect()
 }
 
 fn parameters(line: &Line) -> impl Iterator<Item = (&'static str, String)> {
@@ -57,6 +68,7 @@ fn parameters(line: &Line) -> impl Iterator<Item = (&'static str, String)> {
         ("remote", line.remote.map(|remote| remote.address.to_string())),
         ("remote-port", line.remote.map(|remote| remote.port.to_string())),
         ("remote6", line.remote6.map(|remote6| remote6.to_string())),
+        ("name", line.name.clone()),
         ("began", line.began.clone()),
         ("reason", line.reason.clone()),
         ("packets-out", traffic(line.outbound.map(|traffic| traffic.packets))),

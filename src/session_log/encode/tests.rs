@@ -20,6 +20,7 @@ fn record(kind: EventKind) -> Record {
             began: Timestamp::from_millis(30_000),
         },
         remote6: Some("64:ff9b::c633:6407".parse().unwrap()),
+        name: Some("web.example".into()),
     }
 }
 
@@ -31,7 +32,7 @@ fn ended() -> Record {
 /// What a log of this kind has of a record, message by message.
 fn messages(format: Format, framing: Framing, destinations: bool, records: &[Record]) -> Vec<Vec<u8>> {
     let mut frames = Frames::default();
-    let mut encoder = Encoder::new(format, framing, destinations);
+    let mut encoder = Encoder::new(format, framing, Says { destinations, names: false });
     encoder.encode(records, &mut frames);
     let mut messages = Vec::new();
     while let Some(message) = frames.rest().map(<[u8]>::to_vec) {
@@ -66,6 +67,25 @@ fn destinations_are_left_out_unless_asked_for() {
         let [first, ..] = &text(format, Framing::Lines, true, ended())[..] else { panic!("nothing of {format:?}") };
         assert!(first.contains("198.51.100.7") && first.contains("64:ff9b"), "{first}");
     }
+}
+
+#[test]
+fn names_are_there_where_they_are_asked_for_and_destinations_too() {
+    let text = |format, destinations, names, name: &str| {
+        let mut frames = Frames::default();
+        let record = Record { name: Some(name.into()), ..ended() };
+        Encoder::new(format, Framing::Lines, Says { destinations, names }).encode(&[record], &mut frames);
+        String::from_utf8(frames.all().to_vec()).unwrap()
+    };
+
+    for format in [Format::Json, Format::Syslog] {
+        assert!(!text(format, true, false, "web.example").contains("web.example"), "{format:?}");
+        assert!(!text(format, false, true, "web.example").contains("web.example"), "{format:?}");
+    }
+    let json = text(Format::Json, true, true, "web.example");
+    assert!(json.contains(r#""remote6":"64:ff9b::c633:6407","name":"web.example","began""#), "{json}");
+    let syslog = text(Format::Syslog, true, true, r#"a]b"\\.example"#);
+    assert!(syslog.contains(r#" name="a\]b\"\\\\.example" began="#), "{syslog}");
 }
 
 #[test]
