@@ -1,5 +1,6 @@
 //! From a query to its answer.
 
+mod beside;
 mod explaining;
 
 use std::net::IpAddr;
@@ -248,6 +249,9 @@ impl Service {
         match question.kind() {
             // RFC 6147 §5.5: who sets CD wants to validate, which synthesis would break.
             code::AAAA if terms.synthesises() && !ask.checking_disabled => self.aaaa(terms, ask, deadline).await,
+            code::SVCB | code::HTTPS if view.synthesise && !ask.checking_disabled => {
+                self.service(policy, view, ask, deadline).await
+            }
             code::A | code::ANY if terms.treatment == Treatment::StripA => self.stripped(ask, deadline).await,
             _ => self.pass(ask, deadline).await,
         }
@@ -280,6 +284,17 @@ impl Service {
             Ok(known) => {
                 self.count(Told::Passed);
                 Message::from_known(&known)
+            }
+            Err(ede) => unanswered(ask, ede),
+        }
+    }
+
+    /// What an upstream says of a service, and where it is under our prefix.
+    async fn service(&self, policy: &Policy, view: &View, ask: &Ask, deadline: Instant) -> Message {
+        match self.resolver.look_up(ask, deadline).await {
+            Ok(known) => {
+                self.count(Told::Passed);
+                self.with_addresses(policy, view, ask, &known).await
             }
             Err(ede) => unanswered(ask, ede),
         }

@@ -23,6 +23,14 @@ fn dig_finds_what_the_zone_holds_and_what_dns64_makes_of_it() {
 }
 
 #[test]
+fn a_service_is_told_as_it_is_and_its_host_has_an_address_under_the_prefix() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    assert_eq!(dig(&lab, "HTTPS service.example"), ["1 legacy.example. alpn=\"h2\" ipv4hint=198.51.100.10"]);
+    assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
+}
+
+#[test]
 fn a_name_that_does_not_exist_stays_so_and_one_without_addresses_has_none() {
     let Some(lab) = Lab::new(Topology::default()) else { return };
     let (_names, _nat64) = with_dns64(&lab);

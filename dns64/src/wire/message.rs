@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use hickory_proto::op::{Message as HickoryMessage, MessageType, OpCode};
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{RData, Record};
 
 use super::cursor::{Cursor, HEADER_LEN};
 use super::query::{Limit, Query};
@@ -35,6 +35,8 @@ pub(crate) struct Message {
     head: Head,
     /// How long it may be told again as it is, in seconds.
     lifetime: u32,
+    /// Additional records that it can do without, and how many those are.
+    beside: (Vec<u8>, u16),
 }
 
 /// What the header and the OPT record of an answer say of it.
@@ -116,13 +118,15 @@ impl Message {
         let reply = &known.reply;
         let authentic = reply.authentic && !known.is_stale;
         let head = Head { rcode: reply.rcode, authentic, errors: known.errors(), ..Head::default() };
-        Self { bytes: known.bytes(), head, lifetime: known.left }
+        Self { bytes: known.bytes(), head, lifetime: known.left, beside: Default::default() }
     }
 
     /// An answer of our own making; SERVFAIL if it cannot be encoded.
     pub(crate) fn from_sections(question: &Question, rcode: u16, sections: Sections) -> Self {
         match encode(question, sections) {
-            Some(bytes) => Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0 },
+            Some(bytes) => {
+                Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0, beside: Default::default() }
+            }
             None => Self::empty(question, rcode::SERVER_FAILURE),
         }
     }
@@ -132,7 +136,7 @@ impl Message {
         let words = [0, flag::QR, 1, 0, 0, 0_u16];
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         bytes.extend_from_slice(question.bytes());
-        Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0 }
+        Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0, beside: Default::default() }
     }
 
     /// The same with an extended error (RFC 8914), which clients with EDNS see.
@@ -144,6 +148,24 @@ impl Message {
     /// The same with the extended errors of what it was made from.
     pub(crate) fn with_errors(self, errors: Errors) -> Self {
         errors.iter().fold(self, Self::with_ede)
+    }
+
+    /// The same with these AAAA records beside it, as far as they fit. It is not to be told again as it is then, since
+    /// what they stand for may end earlier.
+    pub(crate) fn beside(mut self, records: &[Record]) -> Self {
+        for record in records {
+            let (RData::AAAA(address), Some(owner)) = (&record.data, Question::new(&record.name, code::AAAA)) else {
+                continue;
+            };
+            let (bytes, count) = &mut self.beside;
+            bytes.extend_from_slice(owner.bytes());
+            bytes.extend_from_slice(&record.ttl.to_be_bytes());
+            bytes.extend_from_slice(&16_u16.to_be_bytes());
+            bytes.extend_from_slice(&address.octets());
+            *count += 1;
+            self.lifetime = 0;
+        }
+        self
     }
 
     /// The same as the word of the zone's authority.
@@ -195,6 +217,12 @@ impl Message {
 
     /// The bytes for this client, and whether records had to be left out.
     pub(crate) fn finish(mut self, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> (Vec<u8>, bool) {
+        let (beside, count) = &self.beside;
+        if self.head.fits(self.bytes.len() + beside.len(), query, limit, extras) {
+            self.bytes.extend_from_slice(beside);
+            let additionals = u16::from_be_bytes([self.bytes[10], self.bytes[11]]).saturating_add(*count);
+            self.bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
+        }
         let truncated = self.head.finish(&mut self.bytes, query, limit, extras);
         (self.bytes, truncated)
     }
@@ -204,9 +232,7 @@ impl Head {
     /// Makes an answer without OPT record into one for this client; returns whether records had to be left out.
     pub(crate) fn finish(&self, bytes: &mut Vec<u8>, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> bool {
         let question = query.question();
-        let has_opt = query.edns.is_some();
-        let opt_len = if has_opt { opt_len(self.errors, extras) } else { 0 };
-        let truncated = bytes.len() + opt_len > query.largest_answer(limit, extras.payload);
+        let truncated = !self.fits(bytes.len(), query, limit, extras);
         if truncated {
             bytes.truncate(HEADER_LEN + question.len());
             bytes[6..HEADER_LEN].fill(0);
@@ -215,12 +241,18 @@ impl Head {
         bytes[..2].copy_from_slice(&query.id.to_be_bytes());
         bytes[2..4].copy_from_slice(&flags.to_be_bytes());
         bytes[HEADER_LEN..HEADER_LEN + question.len()].copy_from_slice(question);
-        if has_opt {
+        if query.edns.is_some() {
             let additionals = u16::from_be_bytes([bytes[10], bytes[11]]).saturating_add(1);
             bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
             append_opt(bytes, self.rcode, query.dnssec(), self.errors, extras);
         }
         truncated
+    }
+
+    /// Whether so many bytes fit with what else is told this client.
+    fn fits(&self, len: usize, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> bool {
+        let opt_len = if query.edns.is_some() { opt_len(self.errors, extras) } else { 0 };
+        len + opt_len <= query.largest_answer(limit, extras.payload)
     }
 
     fn flags(&self, query: &Query<'_>, truncated: bool) -> u16 {

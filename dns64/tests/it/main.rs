@@ -17,6 +17,7 @@ mod robust;
 mod scenario;
 mod secure_upstreams;
 mod secured;
+mod services;
 mod signed;
 mod synthesis;
 mod upstream;
