@@ -142,13 +142,13 @@ impl Service {
             let key = Key::new(query, view.number, current.generation);
             self.hot.insert(&key, &answer, answer.lifetime(), Instant::now());
         }
-        let told = answer.head().origin;
+        let head = answer.head();
         let (bytes, truncated) = answer.finish(query, limit, &self.extras(query, origin));
         if truncated {
             self.stats.truncated.increment();
         }
-        self.remember(told, origin, &bytes);
-        self.stats.answer_times.add(begun.elapsed());
+        self.remember(head.origin, origin, &bytes);
+        self.stats.answer_times.add(head, begun.elapsed());
         bytes
     }
 
@@ -225,6 +225,9 @@ impl Service {
             Told::Passed => &self.stats.answers_passed,
             Told::Native => &self.stats.answers_native,
             Told::Synthesised => &self.stats.answers_synthesised,
+            Told::Local => &self.stats.answers_local,
+            Told::CutOff => &self.stats.answers_cut_off,
+            Told::Refused => &self.stats.answers_refused,
         }
         .increment();
     }
@@ -233,8 +236,8 @@ impl Service {
         let question = &ask.question;
         // A zone transfer is many messages, and not a question for a resolver.
         if matches!(question.kind(), code::AXFR | code::IXFR) || self.resolver.is_own_probe(question) {
-            self.stats.answers_refused.increment();
-            return Message::empty(question, rcode::REFUSED).with_ede(ede::PROHIBITED);
+            self.count(Told::Refused);
+            return Message::empty(question, rcode::REFUSED).with_ede(ede::PROHIBITED).told(Told::Refused);
         }
         // RFC 6147 §5.1: outside class IN there is no DNS64.
         if question.class() != code::CLASS_IN {
@@ -261,15 +264,15 @@ impl Service {
     async fn arpa(&self, view: &View, ask: &Ask, name: Name, deadline: Instant) -> Message {
         let question = &ask.question;
         if let Some(answer) = arpa::answer(view, self.ipv4only_ttl, question, &name) {
-            self.stats.answers_local.increment();
-            return answer;
+            self.count(Told::Local);
+            return answer.told(Told::Local);
         }
         if ask.checking_disabled {
             return self.pass(ask, deadline).await;
         }
         if let Some((reverse, zone)) = reverse::classify(view.all_prefixes(), &name) {
-            self.stats.answers_local.increment();
-            return self.reverse(ask, name, reverse, zone, deadline).await;
+            self.count(Told::Local);
+            return self.reverse(ask, name, reverse, zone, deadline).await.told(Told::Local);
         }
         let answer = self.pass(ask, deadline).await;
         if answer.rcode() == rcode::NAME_ERROR && reverse::is_above(view.all_prefixes(), &name) {
@@ -407,8 +410,8 @@ impl Service {
                     WhenUnusable::ServerFailure => rcode::SERVER_FAILURE,
                     WhenUnusable::NoAaaa | WhenUnusable::Prefixes(_) => rcode::NO_ERROR,
                 };
-                self.stats.answers_cut_off.increment();
-                return Message::empty(question, rcode).with_ede(ede::NOT_READY);
+                self.count(Told::CutOff);
+                return Message::empty(question, rcode).with_ede(ede::NOT_READY).told(Told::CutOff);
             }
         };
         self.count(answer.head().origin);

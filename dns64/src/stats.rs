@@ -1,10 +1,12 @@
 //! Counters of what the server does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::latency::{Histogram, Latency};
+use crate::wire::{Head, rcode};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
@@ -13,7 +15,7 @@ macro_rules! counters {
         pub struct Stats {
             $($(#[doc = $doc])+ pub(crate) $name: Counter,)*
             /// How long queries took that had to be worked on.
-            pub(crate) answer_times: Histogram,
+            pub(crate) answer_times: AnswerTimes,
             /// How long upstreams took for one question.
             pub(crate) upstream_times: Histogram,
         }
@@ -30,10 +32,11 @@ macro_rules! counters {
         }
 
         impl Stats {
-            /// How long queries took, from when they were read until their answer was made; those that are answered from what is
-            /// ready to be sent, in microseconds, are not among them.
+            /// How long queries took by what they came to, from when they were read until their answer was made; those that are
+            /// answered from what is ready to be sent, in microseconds, are not among them. SERVFAIL is `servfail`, whatever the
+            /// reason; the other names are those of the counters, without `answers_`.
             #[must_use]
-            pub fn answer_times(&self) -> Latency {
+            pub fn answer_times(&self) -> [(&'static str, Latency); AnswerTimes::OUTCOMES.len()] {
                 self.answer_times.snapshot()
             }
 
@@ -119,6 +122,26 @@ counters! {
     upstream_mismatched,
     /// Queries of our own that came back to us through an upstream.
     upstream_loops,
+}
+
+/// Histograms of answers by what they are made of, and of failures.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerTimes([Histogram; Self::OUTCOMES.len()]);
+
+impl AnswerTimes {
+    /// The names, in the order of [`Told`], and of failures.
+    pub(crate) const OUTCOMES: [&str; 7] =
+        ["passed", "native", "synthesised", "local", "cut_off", "refused", "servfail"];
+    const SERVFAIL: usize = Self::OUTCOMES.len() - 1;
+
+    pub(crate) fn add(&self, answer: Head, took: Duration) {
+        let outcome = if answer.rcode == rcode::SERVER_FAILURE { Self::SERVFAIL } else { answer.origin as usize };
+        self.0[outcome].add(took);
+    }
+
+    fn snapshot(&self) -> [(&'static str, Latency); Self::OUTCOMES.len()] {
+        std::array::from_fn(|outcome| (Self::OUTCOMES[outcome], self.0[outcome].snapshot()))
+    }
 }
 
 /// One number that only moves by whole steps, shared between tasks.

@@ -87,7 +87,10 @@ impl Screen {
         let taken: Vec<String> =
             taken.map(|(protocol, ports)| format!("{} {}", count(ports), protocol.name())).collect();
         let addresses = plural(pool.addresses.into(), "address", "addresses");
-        self.line("", format!("{addresses}, {} ports; taken: {}", count(pool.ports), taken.join(", ")));
+        let blocks = pool.blocks.map_or_else(String::new, |blocks| {
+            format!("; {} of {} blocks", count(blocks.taken.into()), count(blocks.all.into()))
+        });
+        self.line("", format!("{addresses}, {} ports; taken: {}{blocks}", count(pool.ports), taken.join(", ")));
         let draining = &status.draining;
         if draining.everything || !draining.addresses.is_empty() {
             self.line("draining", super::change::drained(draining));

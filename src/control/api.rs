@@ -268,6 +268,18 @@ pub(crate) struct PoolStatus {
     pub(crate) ports: u64,
     /// Of these taken or resting.
     pub(crate) ports_taken: ByProtocol<u64>,
+    /// Blocks of ports, where ports are assigned in blocks that subscribers take as they need them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<BlockUse>,
+}
+
+/// Blocks of ports, of all pool addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct BlockUse {
+    /// Those that subscribers have.
+    pub(crate) taken: u32,
+    /// Those that there are.
+    pub(crate) all: u32,
 }
 
 /// Consecutive addresses of the pool.

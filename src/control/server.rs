@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Draining, Mapping, PoolAddress, PoolRange, PoolStatus, Session,
+    BlockUse, ByProtocol, DeviceStatus, Dns64Status, Draining, Mapping, PoolAddress, PoolRange, PoolStatus, Session,
     SessionLogStatus, Status, Subscriber, Traffic, TranslatorStatus,
 };
 use super::change::Wishes;
@@ -315,6 +315,7 @@ impl TranslatorView {
                 addresses: usage.pool_addresses,
                 ports: usage.pool_ports,
                 ports_taken: ByProtocol::new(usage.pool_ports_taken),
+                blocks: usage.pool_blocks.map(|blocks| BlockUse { taken: blocks.taken, all: blocks.all }),
             },
             sessions: ByProtocol::new(usage.sessions),
             tcp_states: usage.tcp_states.map(|(state, count)| (state.to_owned(), count)).into(),

@@ -1,7 +1,7 @@
 //! What a busy gateway says of itself, for tests of those who show it.
 
 use super::api::{
-    ByProtocol, DeviceStatus, Dns64Status, Draining, PoolRange, PoolStatus, PrefixStatus, Rate, Rates,
+    BlockUse, ByProtocol, DeviceStatus, Dns64Status, Draining, PoolRange, PoolStatus, PrefixStatus, Rate, Rates,
     SessionLogStatus, Status, Traffic, TranslatorStatus,
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn busy() -> Status {
                 addresses: 17,
                 ports: 225_535,
                 ports_taken: ByProtocol::new([812, 95, 2]),
+                blocks: Some(BlockUse { taken: 61, all: 220 }),
             },
             sessions: ByProtocol::new([1204, 310, 2]),
             tcp_states: [("ESTABLISHED".to_owned(), 1200), ("TRANS".to_owned(), 4)].into(),

@@ -94,6 +94,7 @@ mod tests {
             pool_addresses: 1,
             pool_ports: 1000,
             pool_ports_taken: ports,
+            pool_blocks: None,
         }
     }
 

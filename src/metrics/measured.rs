@@ -22,8 +22,8 @@ pub(super) struct Measured {
     pub(super) journal_failures: Option<u64>,
     /// How long packets stayed, of all workers.
     pub(super) packets: Times,
-    /// How long DNS queries took that had to be worked on.
-    pub(super) answers: Times,
+    /// How long DNS queries took that had to be worked on, by what they came to.
+    pub(super) answers: Vec<(&'static str, Times)>,
     /// How long upstreams took for a question.
     pub(super) upstreams: Times,
 }
@@ -43,11 +43,10 @@ impl Measured {
         let (workers, threads, latencies) = translator.unwrap_or_default();
         let mut packets = Times::default();
         latencies.iter().for_each(|latency| packets.add(&latency.buckets, latency.sum));
-        let (mut answers, mut upstreams) = (Times::default(), Times::default());
+        let (mut answers, mut upstreams) = (Vec::new(), Times::default());
         if let Some(dns64) = &view.dns64 {
-            let (of_answers, of_upstreams) = (dns64.stats.answer_times(), dns64.stats.upstream_times());
-            answers.add(&of_answers.buckets, of_answers.sum);
-            upstreams.add(&of_upstreams.buckets, of_upstreams.sum);
+            answers.extend(dns64.stats.answer_times().map(|(outcome, times)| (outcome, Times::of(&times))));
+            upstreams = Times::of(&dns64.stats.upstream_times());
         }
         let failures = view.translator.as_ref().and_then(|view| view.journal_failures.as_ref());
         let journal_failures = failures.map(|failures| failures.load(Ordering::Relaxed));
@@ -64,6 +63,12 @@ impl Measured {
 }
 
 impl Times {
+    fn of(times: &dns64::Latency) -> Self {
+        let mut all = Self::default();
+        all.add(&times.buckets, times.sum);
+        all
+    }
+
     fn add(&mut self, buckets: &[(Option<Duration>, u64)], sum: Duration) {
         self.buckets.resize(self.buckets.len().max(buckets.len()), (f64::INFINITY, 0));
         for ((bound, count), (limit, more)) in self.buckets.iter_mut().zip(buckets) {

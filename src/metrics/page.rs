@@ -56,7 +56,7 @@ impl Collector for Seen {
                 page.dns64(name, *value)?;
             }
             let help = "How long queries took that were not ready to be answered";
-            page.times("dns64_answer_seconds", help, &self.measured.answers)?;
+            page.answer_times("dns64_answer_seconds", help, &self.measured.answers)?;
             let help = "How long upstreams took to answer a question";
             page.times("dns64_upstream_seconds", help, &self.measured.upstreams)?;
         }
@@ -110,7 +110,10 @@ impl Page<'_> {
         self.gauge("mappings_limit", "Mappings at the most", status.mappings_limit.into())?;
         self.gauge("pool_addresses", "Addresses of the pool", status.pool.addresses.into())?;
         self.gauge("pool_ports", "Ports of all pool addresses, for each protocol", status.pool.ports)?;
-        self.gauges("pool_ports_taken", "Of these taken or resting", labelled(&status.pool.ports_taken))
+        self.gauges("pool_ports_taken", "Of these taken or resting", labelled(&status.pool.ports_taken))?;
+        let Some(blocks) = status.pool.blocks else { return Ok(()) };
+        self.gauge("pool_blocks", "Blocks of ports of all pool addresses", blocks.all.into())?;
+        self.gauge("pool_blocks_taken", "Of these in the hands of subscribers", blocks.taken.into())
     }
 
     fn workers(&mut self, workers: &[IoStats]) -> fmt::Result {
@@ -148,6 +151,19 @@ impl Page<'_> {
     fn times(&mut self, name: &str, help: &str, times: &Times) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         metric.encode_histogram::<NoLabelSet>(times.sum, times.count(), &times.buckets, None)
+    }
+
+    fn answer_times(&mut self, name: &str, help: &str, answers: &[(&'static str, Times)]) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        answers.iter().try_for_each(|(outcome, times)| {
+            let labels: Labels<1> = [("outcome", (*outcome).to_owned())];
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                times.sum,
+                times.count(),
+                &times.buckets,
+                None,
+            )
+        })
     }
 
     fn session_logs(&mut self, logs: &[SessionLogStatus]) -> fmt::Result {

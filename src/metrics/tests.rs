@@ -23,7 +23,7 @@ fn measured(workers: Vec<IoStats>) -> Measured {
         workers,
         cpu_seconds,
         packets: times.clone(),
-        answers: times.clone(),
+        answers: vec![("native", times.clone()), ("servfail", times.clone())],
         upstreams: times,
     }
 }
@@ -49,6 +49,8 @@ fn the_page_says_what_the_status_says() {
         "nat64_dropped_packets_total{reason=\"pool-exhausted\"} 0",
         "nat64_sessions{protocol=\"udp\"} 310",
         "nat64_pool_ports 225535",
+        "nat64_pool_blocks 220",
+        "nat64_pool_blocks_taken 61",
         "nat64_worker_reads_total{worker=\"1\"} 20",
         "nat64_dns64_queries_udp_total 4321",
         "nat64_tcp_sessions{state=\"ESTABLISHED\"} 1200",
@@ -57,7 +59,8 @@ fn the_page_says_what_the_status_says() {
         "nat64_packet_batch_seconds_bucket{le=\"+Inf\"} 4",
         "nat64_panics_total{thread=\"worker\"} 1",
         "nat64_journal_failures_total 2",
-        "nat64_dns64_answer_seconds_count 4",
+        "nat64_dns64_answer_seconds_count{outcome=\"native\"} 4",
+        "nat64_dns64_answer_seconds_bucket{le=\"0.001\",outcome=\"servfail\"} 3",
         "nat64_dns64_upstream_seconds_sum 0.25",
     ] {
         assert!(page.lines().any(|written| written == line), "{line} is not in\n{page}");

@@ -59,6 +59,12 @@ pub(crate) enum Told {
     Native,
     /// Synthetic records.
     Synthesised,
+    /// What we know without asking anybody.
+    Local,
+    /// No addresses, since no translator is there for them.
+    CutOff,
+    /// That we do not answer this.
+    Refused,
 }
 
 /// What an answer's OPT record has besides (RFC 7873, RFC 5001).

@@ -107,3 +107,9 @@ pub(crate) fn silent() -> (std::net::UdpSocket, SocketAddr) {
     let address = socket.local_addr().unwrap();
     (socket, address)
 }
+
+/// How many answers were timed, by outcome, but for outcomes that there were none of.
+pub(crate) fn timed(stats: &Stats) -> Vec<(&'static str, u64)> {
+    let counted = stats.answer_times().map(|(outcome, times)| (outcome, times.buckets.iter().map(|(_, n)| n).sum()));
+    counted.into_iter().filter(|(_, count)| *count > 0).collect()
+}

@@ -18,6 +18,7 @@ async fn a_name_with_ipv4_only_gets_a_synthetic_record_with_the_lower_ttl() {
         ["short.example. 30 AAAA 2001:db8:64::c000:222"]
     );
     assert_eq!(server.stats.snapshot().answers_synthesised, 2);
+    assert_eq!(timed(&server.stats), [("synthesised", 2)]);
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ async fn silence_of_all_upstreams_is_servfail_within_the_deadline() {
     assert!(asking.elapsed() < Duration::from_secs(3), "{:?}", asking.elapsed());
     assert_eq!(answer.edns.unwrap().options().options.len(), 1);
     assert_eq!(server.stats.snapshot().answers_servfail, 1);
+    assert_eq!(timed(&server.stats), [("servfail", 1)]);
 }
 
 #[tokio::test]

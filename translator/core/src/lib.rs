@@ -45,7 +45,7 @@ mod worker;
 pub use deterministic::Share;
 pub use event::{Event, EventBuffer};
 pub use links::LinkMtus;
-pub use listing::{MappingInfo, Page, PoolAddressInfo, SessionInfo, SubscriberInfo, Usage};
+pub use listing::{BlockUse, MappingInfo, Page, PoolAddressInfo, SessionInfo, SubscriberInfo, Usage};
 pub use memory::MemoryBound;
 pub use packet::{Gso, GsoKind, HEADROOM, Offload, PacketBuf, PartialChecksum, Protocol};
 pub use policy::{Draining, Policy, PolicyError};

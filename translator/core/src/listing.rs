@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 
 use crate::event::Traffic;
 use crate::packet::Protocol;
-use crate::session::{Mapping, MappingKind, Session, Subscriber, TcpState};
+use crate::session::{Mapping, MappingKind, Session, Subscriber, TcpState, block_size};
 use crate::terms::Terms;
 use crate::time::Timestamp;
 use crate::translator::Translator;
@@ -94,6 +94,17 @@ pub struct Usage {
     pub pool_ports: u64,
     /// Of these taken, resting ones included, in the order of [`Protocol::ALL`].
     pub pool_ports_taken: [u64; Protocol::ALL.len()],
+    /// Blocks of ports, where ports are assigned in blocks that subscribers take as they need them.
+    pub pool_blocks: Option<BlockUse>,
+}
+
+/// Blocks of ports, of all pool addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockUse {
+    /// Those that subscribers have.
+    pub taken: u32,
+    /// Those that there are.
+    pub all: u32,
 }
 
 /// Some hundred entries that are listed under one lock. The default is the first.
@@ -113,7 +124,8 @@ impl Translator {
     /// How much of everything is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let pool = &self.terms().pool;
+        let terms = self.terms();
+        let pool = &terms.pool;
         Usage {
             mappings: self.totals.mappings_by_protocol(),
             sessions: self.totals.sessions_by_protocol(),
@@ -121,6 +133,7 @@ impl Translator {
             pool_addresses: u32::try_from(pool.len()).unwrap_or(u32::MAX),
             pool_ports: pool.ports(),
             pool_ports_taken: Protocol::ALL.map(|protocol| pool.taken(protocol)),
+            pool_blocks: block_size(&terms.policy).map(|size| pool.block_use(size)),
         }
     }
 
@@ -277,7 +290,7 @@ pub(crate) fn describe_session(terms: &Terms, mapping: &Mapping, session: &Sessi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Policy;
+    use crate::policy::{Policy, PortAssignment, PortBlocks};
     use crate::testing::{CLIENT, Lab, OTHER, POOL, Payload, SERVER, packet4, packet6, policy, six};
 
     fn subscribers(lab: &Lab) -> Vec<SubscriberInfo> {
@@ -337,6 +350,21 @@ mod tests {
         assert_eq!(pool, [PoolAddressInfo { address: POOL, ports: 65_535, taken: [0, 3, 0] }]);
         lab.pass_time(Duration::from_secs(600));
         assert_eq!(subscribers(&lab), [], "nobody without mappings");
+    }
+
+    #[test]
+    fn blocks_are_counted_that_subscribers_have_and_that_there_are() {
+        let blocks = PortBlocks { size: 1024, per_subscriber: 2 };
+        let mut lab = Lab::new(Policy { port_assignment: PortAssignment::Blocks(blocks), ..policy() });
+        let used = |lab: &Lab| lab.translator.usage().pool_blocks;
+        assert_eq!(used(&lab), Some(BlockUse { taken: 0, all: 64 }));
+        for (host, port) in [(CLIENT, 1), (CLIENT, 2), (OTHER, 3)] {
+            lab.pass(&packet6(host, six(SERVER), Payload::Udp(port, 53, b"")));
+        }
+        assert_eq!(used(&lab), Some(BlockUse { taken: 2, all: 64 }));
+        lab.pass_time(Duration::from_secs(900));
+        assert_eq!(used(&lab), Some(BlockUse { taken: 0, all: 64 }));
+        assert_eq!(Lab::new(policy()).translator.usage().pool_blocks, None);
     }
 
     #[test]

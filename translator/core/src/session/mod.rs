@@ -21,7 +21,7 @@ mod tcp;
 mod totals;
 mod wheel;
 
-pub(crate) use allocation::Allocation;
+pub(crate) use allocation::{Allocation, block_size};
 pub(crate) use entry::{Mapping, MappingKind, Session, Subscriber};
 pub(crate) use overlap::{Claim, Overlap};
 pub(crate) use pool::{AddressIndex, External, Pool, SHARED};

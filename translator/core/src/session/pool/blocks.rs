@@ -4,10 +4,20 @@ use std::sync::atomic::Ordering;
 
 use super::choice::{Class, overlap, words};
 use super::{AddressIndex, PORTS, Pool, PoolAddress, Wish};
+use crate::listing::BlockUse;
 use crate::packet::Protocol;
 use crate::random::Random;
 
 impl Pool {
+    /// Blocks of this size that subscribers have, of all addresses, and how many there are.
+    pub(crate) fn block_use(&self, size: u16) -> BlockUse {
+        let live = || self.addresses.iter().filter(|entry| !entry.ports.is_empty());
+        BlockUse {
+            taken: live().map(|entry| entry.state.blocks_taken.load(Ordering::Relaxed)).sum(),
+            all: live().map(|entry| entry.block_count(size)).sum(),
+        }
+    }
+
     /// Takes a block of `size` ports: a random one or the next that is free, whole and of the class wished for; else one
     /// that is whole; else one of which only a part is ours. One in which static mappings have all is none. Returns its
     /// first port.
