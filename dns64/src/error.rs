@@ -18,6 +18,13 @@ pub enum Protocol {
     Https,
 }
 
+impl Protocol {
+    /// Whether what is said cannot be read on the way.
+    pub(crate) const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clients::{Clients, DEFAULT_CLIENTS};
 use crate::domains::{Domains, Treatment};
+use crate::error::Protocol;
 
 /// IPv4 addresses that are represented under prefixes of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,8 @@ pub(crate) struct Origin {
     pub(crate) client: IpAddr,
     /// The listener, with the address that was asked where the listener has a wildcard.
     pub(crate) listener: SocketAddr,
+    /// How it came.
+    pub(crate) protocol: Protocol,
 }
 
 impl Policy {
@@ -306,7 +309,7 @@ mod tests {
     }
 
     fn from(client: &str, listener: &str) -> Origin {
-        Origin { client: client.parse().unwrap(), listener: listener.parse().unwrap() }
+        Origin { client: client.parse().unwrap(), listener: listener.parse().unwrap(), protocol: Protocol::Udp }
     }
 
     fn group(name: &str, clients: &[&str], listen: &[&str]) -> Group {

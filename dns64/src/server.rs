@@ -350,6 +350,12 @@ impl Explainer {
         client: IpAddr,
         listener: Option<SocketAddr>,
     ) -> Result<Explanation, Error> {
-        self.service.explain(name, kind, Origin { client, listener: listener.unwrap_or(self.listener) }).await
+        self.service
+            .explain(
+                name,
+                kind,
+                Origin { client, listener: listener.unwrap_or(self.listener), protocol: Protocol::Udp },
+            )
+            .await
     }
 }

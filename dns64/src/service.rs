@@ -17,6 +17,7 @@ use crate::chain::{self, Found, Lookup};
 use crate::config::{Config, PtrMode};
 use crate::cookies::Cookies;
 use crate::domains::Treatment;
+use crate::error::Protocol;
 use crate::hot::{Hot, Key};
 use crate::limiter::{Limiter, Verdict};
 use crate::names::Names;
@@ -117,9 +118,10 @@ impl Service {
         let current = self.policy.peek();
         let key = Key::new(query, current.policy.view(origin).number, current.generation);
         let Some(head) = self.hot.get(&key, Instant::now(), out) else { return false };
-        self.count_query(limit);
+        self.count_query(origin);
         self.stats.cache_hits.increment();
         self.count(head.origin);
+        self.count_rcode(head.rcode);
         let truncated = head.finish(out, query, limit, &self.extras(query, origin));
         if truncated {
             self.stats.truncated.increment();
@@ -130,14 +132,12 @@ impl Service {
 
     /// The answer to a query.
     pub(crate) async fn answer(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Vec<u8> {
-        self.count_query(limit);
+        self.count_query(origin);
         let begun = Instant::now();
         let current = self.policy.load();
         let view = current.policy.view(origin);
         let answer = self.resolve(&query.ask(), &current.policy, view, Instant::now() + self.deadline).await;
-        if answer.rcode() == rcode::SERVER_FAILURE {
-            self.stats.answers_servfail.increment();
-        }
+        self.count_rcode(answer.rcode());
         if answer.lifetime() > 0 {
             let key = Key::new(query, view.number, current.generation);
             self.hot.insert(&key, &answer, answer.lifetime(), Instant::now());
@@ -183,12 +183,12 @@ impl Service {
     }
 
     /// What a message that is no query is answered with, if anything.
-    pub(crate) fn fault(&self, fault: Fault, limit: Limit, origin: Origin) -> Option<Vec<u8>> {
+    pub(crate) fn fault(&self, fault: Fault, origin: Origin) -> Option<Vec<u8>> {
         if !self.permits(origin.client) {
             self.stats.clients_refused.increment();
             return None;
         }
-        self.count_query(limit);
+        self.count_query(origin);
         self.stats.malformed.increment();
         match fault {
             Fault::Ignore => None,
@@ -205,12 +205,22 @@ impl Service {
         }
     }
 
-    fn count_query(&self, limit: Limit) {
-        match limit {
-            Limit::Datagram => &self.stats.queries_udp,
-            Limit::Stream => &self.stats.queries_tcp,
+    fn count_query(&self, origin: Origin) {
+        match origin.protocol {
+            Protocol::Udp => &self.stats.queries_udp,
+            Protocol::Tcp => &self.stats.queries_tcp,
+            Protocol::Tls => &self.stats.queries_tls,
+            Protocol::Https => &self.stats.queries_https,
         }
         .increment();
+    }
+
+    fn count_rcode(&self, rcode: u16) {
+        match rcode {
+            rcode::SERVER_FAILURE => self.stats.answers_servfail.increment(),
+            rcode::NAME_ERROR => self.stats.answers_nxdomain.increment(),
+            _ => {}
+        }
     }
 
     /// Remembers what an answer tells, before it is sent: no session to its addresses begins earlier.

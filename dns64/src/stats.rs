@@ -60,6 +60,10 @@ counters! {
     queries_udp,
     /// Queries that came over TCP.
     queries_tcp,
+    /// Queries that came over TLS.
+    queries_tls,
+    /// Queries that came over HTTPS.
+    queries_https,
     /// AAAA queries answered with synthetic records.
     answers_synthesised,
     /// AAAA queries answered with what the upstream said.
@@ -70,6 +74,8 @@ counters! {
     answers_local,
     /// Queries answered with SERVFAIL because no upstream gave an answer.
     answers_servfail,
+    /// Queries answered with NXDOMAIN: there is no such name.
+    answers_nxdomain,
     /// Answers of upstreams that failed DNSSEC validation here.
     answers_bogus,
     /// AAAA queries not answered with addresses because no translator was there for them.

@@ -131,9 +131,11 @@ impl Screen {
         self.line(
             "  queries",
             format!(
-                "{} UDP, {} TCP, {} malformed, {} dropped, {} from others than clients",
+                "{} UDP, {} TCP, {} TLS, {} HTTPS, {} malformed, {} dropped, {} from others than clients",
                 of("queries_udp"),
                 of("queries_tcp"),
+                of("queries_tls"),
+                of("queries_https"),
                 of("malformed"),
                 of("dropped_overload"),
                 of("clients_refused")

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::{Bounds, PAUSE};
+use crate::error::Protocol;
 use crate::service::Service;
 use crate::stats::Stats;
 
@@ -16,8 +17,8 @@ use crate::stats::Stats;
 pub(super) struct Serving {
     pub(super) service: Arc<Service>,
     pub(super) bounds: Bounds,
-    /// Whether what is said cannot be read on the way.
-    pub(super) is_encrypted: bool,
+    /// What connections carry.
+    pub(super) protocol: Protocol,
 }
 
 /// Serves each client's connection that there is a place for in a task of its own, for as long as it is polled.

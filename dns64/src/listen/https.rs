@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::accept::{Serving, accept};
 use super::stream::{self, PIPELINE};
 use super::{Bounds, tls};
+use crate::error::Protocol;
 use crate::policy::Origin;
 use crate::service::Service;
 use crate::stats::Stats;
@@ -51,7 +52,8 @@ impl HttpsFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let (serving, acceptor, path) = (Serving { service, bounds, is_encrypted: true }, self.acceptor, self.path);
+        let (serving, acceptor, path) =
+            (Serving { service, bounds, protocol: Protocol::Https }, self.acceptor, self.path);
         accept(self.listener, serving, stats, |connection, client, serving| {
             serve(connection, client, acceptor.clone(), Arc::clone(&path), serving)
         })
@@ -74,7 +76,7 @@ async fn serve(
     path: Arc<str>,
     serving: Serving,
 ) -> io::Result<()> {
-    let origin = Origin { client: client.ip(), listener: connection.local_addr()? };
+    let origin = Origin { client: client.ip(), listener: connection.local_addr()?, protocol: serving.protocol };
     let idle = serving.bounds.idle;
     let secured = tls::handshake(connection, &acceptor, idle).await?;
     let is_http2 = secured.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -174,8 +176,7 @@ impl Session {
     async fn answer(&self, query: &[u8]) -> Response<Full<Bytes>> {
         // The semaphore is never closed, so acquiring only waits.
         let _permit = self.serving.bounds.queries.acquire().await;
-        let Some(answer) = stream::answer(&self.serving.service, query, self.origin, self.serving.is_encrypted).await
-        else {
+        let Some(answer) = stream::answer(&self.serving.service, query, self.origin).await else {
             return refusal(StatusCode::BAD_REQUEST);
         };
         let mut response = Response::builder().header(CONTENT_TYPE, MESSAGE);

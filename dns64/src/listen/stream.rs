@@ -28,9 +28,8 @@ pub(super) async fn serve<S>(stream: S, client: SocketAddr, listener: SocketAddr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
-    let Serving { service, bounds, is_encrypted } = serving;
-    let is_encrypted = *is_encrypted;
-    let origin = Origin { client: client.ip(), listener };
+    let Serving { service, bounds, protocol } = serving;
+    let origin = Origin { client: client.ip(), listener, protocol: *protocol };
     let stream = AsyncIoTokioAsStd(stream);
     let (stream, answers) = DnsStream::from_stream_with_buffer_size(stream, client, PIPELINE.into());
     let mut queries = TimeoutStream::new(stream, bounds.idle);
@@ -48,7 +47,7 @@ where
         let Ok(permit) = Arc::clone(&bounds.queries).acquire_owned().await else { break };
         let (service, mut answers) = (Arc::clone(service), answers.clone());
         tokio::spawn(async move {
-            if let Some(answer) = answer(&service, &query, origin, is_encrypted).await
+            if let Some(answer) = answer(&service, &query, origin).await
                 && let Err(error) = answers.send(SerialMessage::new(answer, client))
             {
                 debug!(%client, %error, "cannot send answer");
@@ -63,7 +62,7 @@ where
 }
 
 /// The answer to a message, if it gets any; padded if the query was and nobody on the way can read either.
-pub(super) async fn answer(service: &Service, message: &[u8], origin: Origin, is_encrypted: bool) -> Option<Vec<u8>> {
+pub(super) async fn answer(service: &Service, message: &[u8], origin: Origin) -> Option<Vec<u8>> {
     match Query::parse(message) {
         // Since the connection was accepted, who is a client may have changed.
         Ok(query) if !service.permits(origin.client) => service.refusal(&query, Limit::Stream, origin),
@@ -72,11 +71,11 @@ pub(super) async fn answer(service: &Service, message: &[u8], origin: Origin, is
             if !service.ready(&query, origin, Limit::Stream, &mut bytes) {
                 bytes = service.answer(&query, Limit::Stream, origin).await;
             }
-            if is_encrypted && query.edns.is_some_and(|edns| edns.is_padded) {
+            if origin.protocol.is_encrypted() && query.edns.is_some_and(|edns| edns.is_padded) {
                 pad(&mut bytes, ANSWER_BLOCK);
             }
             Some(bytes)
         }
-        Err(fault) => service.fault(fault, Limit::Stream, origin),
+        Err(fault) => service.fault(fault, origin),
     }
 }

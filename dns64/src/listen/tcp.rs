@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::accept::{Serving, accept};
 use super::{Bounds, stream};
+use crate::error::Protocol;
 use crate::service::Service;
 use crate::stats::Stats;
 
@@ -23,7 +24,7 @@ impl TcpFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let serving = Serving { service, bounds, is_encrypted: false };
+        let serving = Serving { service, bounds, protocol: Protocol::Tcp };
         accept(self.listener, serving, stats, |connection, client, serving| async move {
             connection.set_nodelay(true)?;
             let listener = connection.local_addr()?;

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::accept::{Serving, accept};
 use super::{Bounds, stream};
+use crate::error::Protocol;
 use crate::service::Service;
 use crate::stats::Stats;
 
@@ -32,7 +33,7 @@ impl TlsFront {
 
     /// Takes connections for as long as it is polled.
     pub(crate) async fn run(self, service: Arc<Service>, bounds: Bounds, stats: Arc<Stats>) {
-        let (serving, acceptor) = (Serving { service, bounds, is_encrypted: true }, self.acceptor);
+        let (serving, acceptor) = (Serving { service, bounds, protocol: Protocol::Tls }, self.acceptor);
         accept(self.listener, serving, stats, |connection, client, serving| {
             serve(connection, client, acceptor.clone(), serving)
         })

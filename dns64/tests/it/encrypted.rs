@@ -61,6 +61,33 @@ async fn queries_over_tls_are_answered_as_those_over_tcp_over_ipv4_and_ipv6() {
 }
 
 #[tokio::test]
+async fn queries_are_counted_by_how_they_came_and_names_that_do_not_exist_are_too() {
+    let (upstream, identity) = (Upstream::zone(ZONE).await, Identity::new());
+    let server = start(encrypting(&upstream, &identity)).await;
+    let counts = || {
+        let stats = server.stats.snapshot();
+        [stats.queries_udp, stats.queries_tcp, stats.queries_tls, stats.queries_https, stats.answers_nxdomain]
+    };
+    let query = Ask::new("v4.example. AAAA");
+    query.over_udp(server.address).await;
+    assert_eq!(counts(), [1, 0, 0, 0, 0]);
+    query.over_tcp(server.address).await;
+    assert_eq!(counts(), [1, 1, 0, 0, 0]);
+    let mut stream = connect(server.tls[0], &identity.client(b"dot")).await.unwrap();
+    send_tcp(&mut stream, &query.0).await;
+    receive_tcp(&mut stream).await.unwrap();
+    assert_eq!(counts(), [1, 1, 1, 0, 0]);
+    let bytes = query.0.to_vec().unwrap();
+    message(&request(server.https[0], &identity, true, post(bytes)).await);
+    assert_eq!(counts(), [1, 1, 1, 1, 0]);
+    // The third is one that is ready to be sent.
+    for _ in 0..3 {
+        ask(server.address, "nowhere.example. AAAA").await;
+    }
+    assert_eq!(counts(), [4, 1, 1, 1, 3]);
+}
+
+#[tokio::test]
 async fn queries_of_one_tls_connection_are_answered_as_their_answers_come() {
     let upstream = Upstream::scripted(ZONE, |question| match question.name().to_ascii().as_str() {
         "v4.example." => Script::Late(Duration::from_millis(200)),

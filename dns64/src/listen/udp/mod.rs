@@ -28,6 +28,7 @@ use self::outbox::Outbox;
 use self::socket::{Path, Socket};
 use super::{Bounds, PAUSE};
 use crate::crew::Crew;
+use crate::error::Protocol;
 use crate::limiter::Verdict;
 use crate::policy::Origin;
 use crate::segments;
@@ -196,7 +197,7 @@ impl Worker {
         let query = match Query::parse(datagram) {
             Ok(query) if service.permits(origin.client) => query,
             Ok(query) => return service.refusal(&query, Limit::Datagram, origin).map_or(Step::Ignore, answer),
-            Err(fault) => return service.fault(fault, Limit::Datagram, origin).map_or(Step::Ignore, answer),
+            Err(fault) => return service.fault(fault, origin).map_or(Step::Ignore, answer),
         };
         match service.judge(&query, origin) {
             Verdict::Drop => Step::Ignore,
@@ -231,6 +232,6 @@ impl Worker {
     fn origin(&self, path: Path) -> Origin {
         let address = self.socket.address();
         let asked = path.local.unwrap_or_else(|| address.ip());
-        Origin { client: path.client.ip(), listener: SocketAddr::new(asked, address.port()) }
+        Origin { client: path.client.ip(), listener: SocketAddr::new(asked, address.port()), protocol: Protocol::Udp }
     }
 }

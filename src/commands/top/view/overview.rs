@@ -75,7 +75,8 @@ fn dns64(shown: &Shown) -> String {
     }
     let rates = &shown.rates;
     let of = |name: &str| rates.of_dns(name);
-    let queries = of("queries_udp").per_second + of("queries_tcp").per_second;
+    let transports = ["queries_udp", "queries_tcp", "queries_tls", "queries_https"];
+    let queries = transports.map(|name| of(name).per_second).iter().sum();
     let (hits, misses) = (of("cache_hits").total, of("cache_misses").total);
     let share = hits * 100 / (hits + misses).max(1);
     let mut text = format!("{:>7}/s  queries\n", rate(queries));
