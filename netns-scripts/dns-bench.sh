@@ -151,6 +151,7 @@ clients = "10.64.1.0/24"
 upstreams = "$1"
 udp-sockets = 1
 max-in-flight = 4096
+in-flight-per-client = 4096
 cache-entries = $((2 * NAMES + 100000))
 cache-bytes = $2
 [control]

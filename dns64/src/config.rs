@@ -104,6 +104,10 @@ pub struct Config {
     /// Queries under work at once, at most; those beyond are dropped. Each may hold two connections to upstreams for what does
     /// not fit a datagram. Default 1000.
     pub max_in_flight: usize,
+    /// The same for one client address, so that one client leaves room for others; the addresses of an IPv6 /64 together
+    /// have twice that. Those beyond are answered with SERVFAIL and extended error 14, unless their answer is ready to be
+    /// sent. Default 250.
+    pub in_flight_per_client: usize,
     /// Answers over UDP to one client prefix (IPv4 /24, IPv6 /56) at most, each second; of those beyond, every other one
     /// only says to come over TCP, and clients with a good cookie have no limit. Default 0, which is no limit.
     pub rate_limit: u32,
@@ -167,6 +171,7 @@ impl Config {
             max_ttl: Duration::from_hours(24),
             max_negative_ttl: Duration::from_hours(3),
             max_in_flight: 1000,
+            in_flight_per_client: 250,
             rate_limit: 0,
             cookies: true,
             nsid: None,
@@ -214,6 +219,7 @@ impl Config {
         within("deadline", ms(self.deadline), 10, 300_000, "milliseconds")?;
         within("attempts", self.attempts.into(), 1, 16, "attempts")?;
         within("max-in-flight", self.max_in_flight as u128, 1, 1_000_000, "queries")?;
+        within("in-flight-per-client", self.in_flight_per_client as u128, 1, 1_000_000, "queries")?;
         within("tcp-connections", self.tcp_connections as u128, 1, 1_000_000, "connections")?;
         within("connections-per-client", self.connections_per_client as u128, 1, 1_000_000, "connections")?;
         within("edns-payload", self.edns_payload.into(), LEAST_PAYLOAD.into(), 4096, "bytes")?;

@@ -38,6 +38,7 @@ mod reverse;
 mod segments;
 mod server;
 mod service;
+mod shares;
 mod stats;
 mod synthesis;
 mod upstream;

@@ -25,6 +25,7 @@ use crate::policy::{Origin, Policy, View, WhenUnusable};
 use crate::resolver::Resolver;
 use crate::reverse::{self, Reverse};
 use crate::server::PolicyHandle;
+use crate::shares::{Share, Shares};
 use crate::stats::Stats;
 use crate::synthesis::{Decision, Judgement, Outcome, Terms, decide, judge, strip_a};
 use crate::wire::{
@@ -51,6 +52,7 @@ pub(crate) struct Service {
     hot: Hot,
     limiter: Limiter,
     refusals: Limiter,
+    shares: Arc<Shares>,
     cookies: Option<Cookies>,
     nsid: Option<Box<[u8]>>,
     edns_payload: u16,
@@ -71,6 +73,7 @@ impl Service {
             hot: Hot::new(hot_entries, hot_bytes),
             limiter: Limiter::new(config.rate_limit),
             refusals: Limiter::new(REFUSALS),
+            shares: Shares::new(config.in_flight_per_client),
             cookies: config.cookies.then(Cookies::new),
             nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
             edns_payload: config.edns_payload,
@@ -150,6 +153,20 @@ impl Service {
         self.remember(head.origin, origin, &bytes);
         self.stats.answer_times.add(head, begun.elapsed());
         bytes
+    }
+
+    /// A client's room for one more query under work, to be held until it is answered, if there is any.
+    pub(crate) fn share(&self, origin: Origin) -> Option<Share> {
+        self.shares.admit(origin.client)
+    }
+
+    /// What a client is told that has no more room: at once, so that it takes nothing from others.
+    pub(crate) fn over_share(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Vec<u8> {
+        self.count_query(origin);
+        self.stats.clients_over_share.increment();
+        let failure = Message::empty(&query.ask().question, rcode::SERVER_FAILURE).with_ede(ede::NOT_READY);
+        self.count_rcode(failure.rcode());
+        failure.finish(query, limit, &self.extras(query, origin)).0
     }
 
     /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.

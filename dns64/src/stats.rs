@@ -88,6 +88,8 @@ counters! {
     malformed,
     /// Queries dropped because too many were under work.
     dropped_overload,
+    /// Queries answered with SERVFAIL because too many of their client were under work.
+    clients_over_share,
     /// UDP answers held back because too many went to the client's prefix.
     rate_limited,
     /// UDP answers that were too large and went out truncated.

@@ -69,7 +69,10 @@ pub(super) async fn answer(service: &Service, message: &[u8], origin: Origin) ->
         Ok(query) => {
             let mut bytes = Vec::new();
             if !service.ready(&query, origin, Limit::Stream, &mut bytes) {
-                bytes = service.answer(&query, Limit::Stream, origin).await;
+                bytes = match service.share(origin) {
+                    Some(_share) => service.answer(&query, Limit::Stream, origin).await,
+                    None => service.over_share(&query, Limit::Stream, origin),
+                };
             }
             if origin.protocol.is_encrypted() && query.edns.is_some_and(|edns| edns.is_padded) {
                 pad(&mut bytes, ANSWER_BLOCK);

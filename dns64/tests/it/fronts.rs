@@ -155,3 +155,40 @@ async fn queries_beyond_the_bound_are_dropped_and_counted() {
     }
     assert_eq!(server.stats.snapshot().dropped_overload, 2);
 }
+
+#[tokio::test]
+async fn one_client_with_random_names_leaves_room_for_others() {
+    let upstream = Upstream::scripted(ZONE, |question| {
+        if question.name().to_ascii().starts_with("random") { Script::Silence } else { Script::Zone }
+    })
+    .await;
+    let mut config = patient(&[upstream.address]);
+    (config.max_in_flight, config.in_flight_per_client) = (6, 3);
+    let server = start(config).await;
+    let (greedy, other) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.2:0").await.unwrap());
+    let random = |number: u32| Ask::new(&format!("random{number}.example. A")).edns(1232).0;
+    for number in 0..20 {
+        greedy.send_to(&random(number).to_vec().unwrap(), server.address).await.unwrap();
+    }
+    let mut buffer = vec![0; 4096];
+    let mut next = async |socket: &UdpSocket| {
+        let (length, _) =
+            tokio::time::timeout(Duration::from_secs(10), socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        hickory_proto::op::Message::from_vec(&buffer[..length]).unwrap()
+    };
+    for _ in 3..20 {
+        let answer = next(&greedy).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert_eq!(super::scenario::errors(&answer), [14], "not ready");
+    }
+    assert_eq!(server.stats.snapshot().clients_over_share, 17);
+    other.send_to(&Ask::new("v4.example. A").0.to_vec().unwrap(), server.address).await.unwrap();
+    assert_eq!(answers(&next(&other).await), ["v4.example. 900 A 192.0.2.33"], "the others have their room");
+
+    // Over TCP too, where queries wait for room.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    send_tcp(&mut stream, &random(99)).await;
+    assert_eq!(receive_tcp(&mut stream).await.unwrap().metadata.response_code, ResponseCode::ServFail);
+    assert_eq!((server.stats.snapshot().clients_over_share, server.stats.snapshot().dropped_overload), (18, 0));
+}

@@ -165,7 +165,7 @@ fn check(step: &Step, answer: &Message, context: &str) {
 }
 
 /// The codes of the extended errors (RFC 8914).
-fn errors(message: &Message) -> Vec<u16> {
+pub(super) fn errors(message: &Message) -> Vec<u16> {
     let options = message.edns.iter().flat_map(|edns| &edns.options().options);
     let code = |option: &EdnsOption| {
         let EdnsOption::Unknown(15, data) = option else { return None };

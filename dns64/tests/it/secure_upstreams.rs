@@ -56,7 +56,8 @@ async fn many_questions_share_a_few_connections() {
     let identity = Identity::new();
     let zone: String = (0..300).map(|number| format!("n{number}.example. 900 A 192.0.2.1\n")).collect();
     let upstream = Upstream::secured(&zone, &identity, usize::MAX, |_| Script::Zone).await;
-    let server = start(asking(&over_tls(upstream.address), &identity)).await;
+    let config = Config { in_flight_per_client: 300, ..asking(&over_tls(upstream.address), &identity) };
+    let server = start(config).await;
     let questions = (0..300).map(|number| format!("n{number}.example. A"));
     let asked = join_all(questions.map(|question| async move { ask(server.address, &question).await })).await;
     assert!(asked.iter().all(|answer| answer.answers.len() == 1));

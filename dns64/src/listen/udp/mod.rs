@@ -33,6 +33,7 @@ use crate::limiter::Verdict;
 use crate::policy::Origin;
 use crate::segments;
 use crate::service::Service;
+use crate::shares::Share;
 use crate::stats::Stats;
 use crate::wire::{Limit, Query, truncate};
 
@@ -53,8 +54,8 @@ const SLACK: u64 = 5000;
 enum Step {
     /// Its answer is there.
     Send,
-    /// It takes time.
-    Work,
+    /// It takes time, which it has its client's room for.
+    Work(Share),
     /// Nothing.
     Ignore,
 }
@@ -85,11 +86,12 @@ struct Job {
     origin: Origin,
     worker: Arc<Worker>,
     permit: OwnedSemaphorePermit,
+    share: Share,
 }
 
 impl Job {
     async fn run(self) {
-        let Self { datagram, path, origin, worker, permit } = self;
+        let Self { datagram, path, origin, worker, permit, share } = self;
         // It was read before; what cannot be read does not come here.
         if let Ok(query) = Query::parse(&datagram) {
             let answer = worker.service.answer(&query, Limit::Datagram, origin).await;
@@ -98,7 +100,7 @@ impl Job {
                 .send(answer, path, &worker.socket, |answer, path, error| worker.retry(answer, path, error))
                 .await;
         }
-        drop(permit);
+        drop((permit, share));
     }
 }
 
@@ -177,7 +179,7 @@ impl Worker {
             let step = panic::catch_unwind(AssertUnwindSafe(|| self.at_once(datagram, path, outbox.next())));
             match step.unwrap_or(Step::Ignore) {
                 Step::Send => outbox.push(path),
-                Step::Work => self.dispatch(datagram, path),
+                Step::Work(share) => self.dispatch(datagram, path, share),
                 Step::Ignore => {}
             }
         }
@@ -189,7 +191,7 @@ impl Worker {
         #[cfg(test)]
         assert_ne!(datagram, tests::POISON, "a query for the test of panics");
         let service = &*self.service;
-        let mut answer = |bytes: Vec<u8>| {
+        let answer = |bytes: Vec<u8>| {
             *out = bytes;
             Step::Send
         };
@@ -199,22 +201,32 @@ impl Worker {
             Ok(query) => return service.refusal(&query, Limit::Datagram, origin).map_or(Step::Ignore, answer),
             Err(fault) => return service.fault(fault, origin).map_or(Step::Ignore, answer),
         };
-        match service.judge(&query, origin) {
+        let verdict = service.judge(&query, origin);
+        if verdict == Verdict::Send && service.ready(&query, origin, Limit::Datagram, out) {
+            return Step::Send;
+        }
+        let mut answer = |bytes: Vec<u8>| {
+            *out = bytes;
+            Step::Send
+        };
+        match verdict {
             Verdict::Drop => Step::Ignore,
             Verdict::Truncate => answer(service.come_over_tcp(&query, origin)),
-            Verdict::Send if service.ready(&query, origin, Limit::Datagram, out) => Step::Send,
-            Verdict::Send => Step::Work,
+            Verdict::Send => match service.share(origin) {
+                Some(share) => Step::Work(share),
+                None => answer(service.over_share(&query, Limit::Datagram, origin)),
+            },
         }
     }
 
     /// Answers a query in a task, if there are not too many.
-    fn dispatch(self: &Arc<Self>, datagram: &[u8], path: Path) {
+    fn dispatch(self: &Arc<Self>, datagram: &[u8], path: Path, share: Share) {
         let Ok(permit) = Arc::clone(&self.bounds.queries).try_acquire_owned() else {
             self.stats.dropped_overload.increment();
             return;
         };
         let (datagram, origin, worker) = (datagram.to_vec(), self.origin(path), Arc::clone(self));
-        self.crew.give(Job { datagram, path, origin, worker, permit }, Job::run);
+        self.crew.give(Job { datagram, path, origin, worker, permit, share }, Job::run);
     }
 
     /// What is done about an answer that could not be sent.
