@@ -1,7 +1,7 @@
 //! `nat64 check`
 
 use nat64_core::Policy;
-use nat64_core::policy::PortAssignment;
+use nat64_core::policy::{PoolRange, PortAssignment};
 use nat64_dataplane::Dataplane;
 
 use super::print;
@@ -19,6 +19,7 @@ fn render(settings: &Settings) -> anyhow::Result<String> {
     if let Some(policy) = &settings.policy {
         text.push_str(&memory(policy, settings.queues()));
         text.push_str(&deterministic(policy));
+        text.push_str(&shared(policy, settings));
     }
     if let Some(dns64) = &settings.dns64 {
         text.push_str(&format!(
@@ -48,6 +49,14 @@ fn memory(policy: &Policy, workers: usize) -> String {
         mib(bound.stored_syns),
         mib(bound.workers + own),
     )
+}
+
+/// What `shared` stands for here.
+fn shared(policy: &Policy, settings: &Settings) -> String {
+    let Some(own) = &settings.own else { return String::new() };
+    let ports = |range: &PoolRange| format!("{}-{}", range.first_port, range.last_port);
+    let ports: Vec<String> = policy.pool.iter().filter(|range| range.first == own.address).map(ports).collect();
+    format!("# shared is {} of {}; its ports {} are the translator's.\n", own.address, own.interface, ports.join(", "))
 }
 
 /// What deterministic assignment comes to.

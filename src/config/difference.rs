@@ -113,13 +113,13 @@ fn flatten(above: &str, table: Table, values: &mut BTreeMap<String, String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Overrides, resolve};
+    use super::super::{Overrides, own::nobody, resolve};
     use super::*;
     use crate::config::place::Source;
 
     fn effective(text: &str) -> Effective {
         let source = Source { path: None, text: text.to_owned() };
-        resolve(source, &Overrides::default()).unwrap_or_else(|error| panic!("{error}")).effective()
+        resolve(source, &Overrides::default(), nobody).unwrap_or_else(|error| panic!("{error}")).effective()
     }
 
     fn changes(from: &str, to: &str) -> Vec<(String, String, String)> {

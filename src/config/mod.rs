@@ -9,6 +9,7 @@ mod dns64;
 mod file;
 mod link;
 mod overrides;
+mod own;
 mod place;
 mod rules;
 mod scalar;
@@ -30,7 +31,9 @@ pub(crate) use rules::Transport;
 pub(crate) use session_log::SessionLogSettings;
 pub(crate) use settings::{AccessSettings, DeviceSettings, HostAddress, Settings};
 
+use crate::net;
 use file::File;
+pub(crate) use own::OwnAddress;
 
 /// Where the file is looked for when nobody names one.
 pub(crate) const DEFAULT_FILE: &str = "/etc/nat64/nat64.toml";
@@ -47,14 +50,15 @@ pub(crate) fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Setting
         None if overrides.say_what_to_do() => Source::default(),
         None => read_default()?,
     };
-    resolve(source, overrides)
+    resolve(source, overrides, net::own_address)
 }
 
-/// [`load`] with the text at hand.
-fn resolve(source: Source, overrides: &Overrides) -> Result<Settings, ConfigError> {
+/// [`load`] with the text at hand, and who knows which address `shared` stands for.
+fn resolve(source: Source, overrides: &Overrides, find: own::Find) -> Result<Settings, ConfigError> {
     let mut file = parse(&source)?;
     overrides.apply(&mut file).map_err(|problem| source.error(&problem))?;
-    Settings::new(file, source)
+    let own = own::resolve(&mut file, find).map_err(|problem| source.error(&problem))?;
+    Settings::new(file, source, own)
 }
 
 fn parse(source: &Source) -> Result<File, ConfigError> {

@@ -13,7 +13,8 @@ pub(crate) struct Overrides {
     /// Translation prefix [default: 64:ff9b::/96]
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     pub(crate) pref64: Vec<String>,
-    /// IPv4 address, CIDR or first-last range that the translator owns; switches the translator on
+    /// IPv4 address, CIDR or first-last range that the translator owns, or shared for this host's own; :FIRST-LAST after
+    /// it are its ports. Switches the translator on
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) pool4: Vec<String>,
     /// Ports of the pool addresses that the translator uses [default: 1-65535]

@@ -17,7 +17,7 @@ use super::dns64::upstream_loop;
 use super::file::{self, File, TranslatorSection};
 use super::place::{ConfigError, Place, Problem, Source};
 use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
-use super::{LogFormat, LogLevel, SessionLogSettings};
+use super::{LogFormat, LogLevel, OwnAddress, SessionLogSettings};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LogLevel,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
+    /// What `shared` in the pool stands for, if it is there.
+    pub(crate) own: Option<OwnAddress>,
     file: File,
     source: Source,
 }
@@ -103,7 +105,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first rule that is broken, with its place.
-    pub(crate) fn new(mut file: File, source: Source) -> Result<Self, ConfigError> {
+    pub(crate) fn new(mut file: File, source: Source, own: Option<OwnAddress>) -> Result<Self, ConfigError> {
         super::check::check(&mut file).map_err(|problem| source.error(&problem))?;
         let is_on = |switch: &Option<super::place::Located<bool>>| switch.as_ref().is_some_and(|on| on.value);
         let policy = is_on(&file.translator.enabled).then(|| policy(&file));
@@ -146,6 +148,7 @@ impl Settings {
             session_logs: file.log.sessions.iter().map(|entry| entry.value.settings()).collect(),
             log_level: file.log.level,
             log_format: file.log.format,
+            own,
             file,
             source,
         })
@@ -168,6 +171,7 @@ impl Settings {
             log_level: new.log_level,
             metrics: new.metrics,
             dns64: dns64.or_else(|| self.dns64.clone()),
+            own: new.own,
             file: new.file,
             source: new.source,
             ..self.clone()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::own::nobody;
 use super::place::Source;
 use super::{HostAddress, Overrides, Settings, resolve};
 
@@ -24,15 +25,15 @@ fn source(text: &str) -> Source {
 }
 
 pub(super) fn settings(text: &str) -> Settings {
-    resolve(source(text), &Overrides::default()).unwrap()
+    resolve(source(text), &Overrides::default(), nobody).unwrap()
 }
 
 pub(super) fn complaint(text: &str) -> String {
-    resolve(source(text), &Overrides::default()).unwrap_err().to_string()
+    resolve(source(text), &Overrides::default(), nobody).unwrap_err().to_string()
 }
 
 fn flag_complaint(args: &[&str]) -> String {
-    resolve(Source::default(), &overrides(args)).unwrap_err().to_string()
+    resolve(Source::default(), &overrides(args), nobody).unwrap_err().to_string()
 }
 
 /// Every key of a table, with dots between the levels.
@@ -200,7 +201,7 @@ fn a_mistake_on_the_command_line_names_the_option() {
 #[test]
 fn overlaps_between_file_and_command_line_name_both() {
     let text = "[translator]\npool4 = \"192.0.2.53\"\n";
-    let error = resolve(source(text), &overrides(&["--dns-upstream", "192.0.2.53"])).unwrap_err();
+    let error = resolve(source(text), &overrides(&["--dns-upstream", "192.0.2.53"]), nobody).unwrap_err();
     insta::assert_snapshot!(error, @r#"
     --dns-upstream: the upstream 192.0.2.53 is in the translator's pool, so that queries would come back to us
     nat64.toml:2:9: it is in this pool entry
@@ -246,7 +247,7 @@ fn a_half_that_is_switched_off_stays_off_until_the_command_line_asks_for_it() {
     let text = "[translator]\nenabled = false\npool4 = \"192.0.2.1\"\n[dns64]\nupstreams = \"192.0.2.53\"\n";
 
     assert!(settings(text).policy.is_none());
-    assert!(resolve(source(text), &overrides(&["--pool4", "192.0.2.9"])).unwrap().policy.is_some());
+    assert!(resolve(source(text), &overrides(&["--pool4", "192.0.2.9"]), nobody).unwrap().policy.is_some());
 }
 
 #[test]
@@ -358,7 +359,8 @@ fn the_example_file_shows_every_key_with_its_default() {
     let uncommented: String = example.lines().map(|line| format!("{}\n", uncomment(line))).collect();
     let expected = settings(SMALLEST).to_toml().unwrap();
     assert_eq!(keys_of(&uncommented), keys_of(&expected));
-    let shown = resolve(source(&uncommented), &overrides(&["--pool4", "192.0.2.1", "--dns-upstream", "192.0.2.53"]));
+    let shown =
+        resolve(source(&uncommented), &overrides(&["--pool4", "192.0.2.1", "--dns-upstream", "192.0.2.53"]), nobody);
     assert_eq!(shown.unwrap().to_toml().unwrap(), expected);
 }
 
@@ -395,7 +397,8 @@ fn the_reference_gives_the_defaults_that_are_in_force() {
     }
     let flags = overrides(&["--pool4", "192.0.2.1", "--dns-upstream", "192.0.2.53"]);
 
-    let as_documented = resolve(source(&documented), &flags).unwrap_or_else(|error| panic!("{error}\n{documented}"));
+    let as_documented =
+        resolve(source(&documented), &flags, nobody).unwrap_or_else(|error| panic!("{error}\n{documented}"));
 
     assert!(documented.lines().count() > 40, "the tables are found: {documented}");
     assert_eq!(as_documented.to_toml().unwrap(), settings(SMALLEST).to_toml().unwrap());

@@ -72,6 +72,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
                 T::deserialize(StrDeserializer::new(text)).map(OneOrMore::One)
             }
 
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(OneOrMore::One)
+            }
+
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut values = Vec::new();
                 while let Some(value) = list.next_element()? {
@@ -174,19 +178,38 @@ impl fmt::Display for PortRange {
 /// An entry of the pool: addresses, ports if they are not those of the whole pool, and sources if it is not for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolEntry {
-    /// The addresses.
+    /// The addresses; none that could be used as long as [`Self::shared`] is not found out.
     pub(crate) addresses: AddressRange,
     /// The ports, if the entry has its own.
     pub(crate) ports: Option<PortRange>,
     /// The only sources that use it; none means it is for whoever has no entry of their own.
     pub(crate) sources: Vec<Ipv6Range>,
+    /// Written as `shared`: the host's own address, with the ports that were written.
+    pub(crate) shared: Option<Option<PortRange>>,
+}
+
+/// How the host's own address is written.
+const SHARED: &str = "shared";
+
+impl PoolEntry {
+    fn new(address: &str, ports: Option<PortRange>, sources: Vec<Ipv6Range>) -> Result<Self, String> {
+        if address == SHARED {
+            let addresses = AddressRange { first: Ipv4Addr::UNSPECIFIED, last: Ipv4Addr::UNSPECIFIED };
+            return Ok(Self { addresses, ports, sources, shared: Some(ports) });
+        }
+        Ok(Self { addresses: address.parse()?, ports, sources, shared: None })
+    }
 }
 
 impl FromStr for PoolEntry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { addresses: text.parse()?, ports: None, sources: Vec::new() })
+        match text.split_once(':') {
+            // Not an IPv6 address, which has more than one colon.
+            Some((address, ports)) if !ports.contains(':') => Self::new(address, Some(ports.parse()?), Vec::new()),
+            _ => Self::new(text, None, Vec::new()),
+        }
     }
 }
 
@@ -196,7 +219,7 @@ impl<'de> Deserialize<'de> for PoolEntry {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Long {
-            address: AddressRange,
+            address: String,
             ports: Option<PortRange>,
             #[serde(default)]
             sources: Vec<Ipv6Range>,
@@ -208,7 +231,9 @@ impl<'de> Deserialize<'de> for PoolEntry {
             type Value = PoolEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address, a range, or { address = \"203.0.113.5\", ports = \"20000-29999\" }")
+                f.write_str(
+                    "\"shared\", an address, a range, or { address = \"203.0.113.5\", ports = \"20000-29999\" }",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -217,7 +242,7 @@ impl<'de> Deserialize<'de> for PoolEntry {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(PoolEntry { addresses: long.address, ports: long.ports, sources: long.sources })
+                PoolEntry::new(&long.address, long.ports, long.sources).map_err(de::Error::custom)
             }
         }
 
@@ -229,16 +254,20 @@ impl Serialize for PoolEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Long<'e> {
-            address: AddressRange,
+            address: String,
             #[serde(skip_serializing_if = "Option::is_none")]
             ports: Option<PortRange>,
             #[serde(skip_serializing_if = "<[_]>::is_empty")]
             sources: &'e [Ipv6Range],
         }
-        if self.ports.is_none() && self.sources.is_empty() {
-            return self.addresses.serialize(serializer);
+        let (address, ports) = match self.shared {
+            Some(written) => (SHARED.to_owned(), written),
+            None => (self.addresses.to_string(), self.ports),
+        };
+        if ports.is_none() && self.sources.is_empty() {
+            return serializer.serialize_str(&address);
         }
-        Long { address: self.addresses, ports: self.ports, sources: &self.sources }.serialize(serializer)
+        Long { address, ports, sources: &self.sources }.serialize(serializer)
     }
 }
 

@@ -5,6 +5,7 @@
 mod links;
 mod mtus;
 mod netlink;
+mod own;
 mod plan;
 mod rules;
 mod share;
@@ -32,6 +33,7 @@ use crate::config::{DeviceSettings, HostAddress};
 pub(crate) use links::Links;
 pub(crate) use mtus::MtuWatch;
 use netlink::{Address, Link, Netlink, NetlinkError};
+pub(crate) use own::own_address;
 use plan::Change;
 use share::ShareError;
 use sysctl::{SysctlError, Sysctls};

@@ -49,6 +49,15 @@ pub(crate) struct Address {
     pub(crate) is_preferred: bool,
     /// Whether it will be there tomorrow: no privacy address of RFC 8981.
     pub(crate) is_stable: bool,
+    /// Whether it is its subnet's first on the interface; for IPv6 always.
+    pub(crate) is_primary: bool,
+}
+
+impl Address {
+    /// Whether `other` is in the subnet.
+    pub(crate) fn subnet_has(&self, other: Ipv4Addr) -> bool {
+        IpNet::new(self.address, self.prefix_len).is_ok_and(|net| net.contains(&IpAddr::V4(other)))
+    }
 }
 
 /// What a look-up in the routing tables found.
@@ -58,6 +67,10 @@ pub(crate) struct Route {
     pub(crate) net: IpNet,
     /// The interface, unless there is none or several.
     pub(crate) output: Option<u32>,
+    /// The IPv4 source that it asks for.
+    pub(crate) source: Option<Ipv4Addr>,
+    /// The IPv4 router that it leads to.
+    pub(crate) gateway: Option<Ipv4Addr>,
 }
 
 /// Why a request failed.
@@ -121,6 +134,16 @@ impl Netlink {
         let links = [MulticastGroup::Link, MulticastGroup::Ipv6Ifinfo];
         let addresses = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         Self::open_for(&[links, addresses].concat())
+    }
+
+    /// A connection for questions alone.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub(crate) fn open_for_questions() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self(handle))
     }
 
     fn open_for(groups: &[MulticastGroup]) -> io::Result<(Self, impl Stream<Item = ()> + Send + use<>)> {
@@ -299,6 +322,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
         is_global: is_global(message),
         is_preferred: !flags.intersects(unusable),
         is_stable: !is_temporary,
+        is_primary: address.is_ipv6() || !flags.contains(AddressFlags::Secondary),
     })
 }
 
@@ -329,21 +353,23 @@ const fn widen(flags: AddressHeaderFlags) -> AddressFlags {
     AddressFlags::from_bits_retain(flags.bits() as u32)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes two matter")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the attributes four matter")]
 fn route(message: &RouteMessage) -> Option<Route> {
     let unspecified = match message.header.address_family {
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    let (mut destination, mut output) = (unspecified, None);
+    let (mut destination, mut output, mut source, mut gateway) = (unspecified, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = (*address).into(),
             RouteAttribute::Destination(RouteAddress::Inet6(address)) => destination = (*address).into(),
             RouteAttribute::Oif(index) => output = Some(*index),
+            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
             _ => {}
         }
     }
     let net = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(Route { net, output })
+    Some(Route { net, output, source, gateway })
 }

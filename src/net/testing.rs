@@ -11,5 +11,6 @@ pub(super) fn own(index: u32, address: &str) -> Address {
         is_global: true,
         is_preferred: true,
         is_stable: true,
+        is_primary: true,
     }
 }

@@ -24,3 +24,13 @@ pub(super) fn handle() -> io::Result<Handle> {
     // Two first calls at once make two threads, either of which serves.
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
+
+/// Runs questions to the kernel to their end, on a thread and runtime of their own: whoever asks may be on a runtime or not.
+pub(super) fn ask<T: Send, F: Future<Output = T>>(questions: impl FnOnce() -> F + Send) -> io::Result<T> {
+    let inside = || {
+        privileges::give_up_all();
+        Ok(Builder::new_current_thread().enable_io().build()?.block_on(questions()))
+    };
+    let outcome = thread::scope(|scope| scope.spawn(inside).join());
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -1,10 +1,10 @@
 //! A gateway with one IPv4 address, of which the translator has a range of ports and the host the rest.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::support::{Lab, SERVER, Topology, eventually, under_pref64};
+use crate::support::{Lab, Namespace, SERVER, Topology, eventually, under_pref64};
 
 /// The gateway's only IPv4 address.
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -14,6 +14,23 @@ const BRIEF: Duration = Duration::from_secs(10);
 
 fn shared() -> String {
     format!("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = [{{ address = \"{OWN}\", ports = \"10000-29999\" }}]\n")
+}
+
+/// A datagram from `near` to the server's port 7777, and back; whom it came from there.
+fn to_and_fro(near: &Namespace, to: IpAddr, server: &UdpSocket) -> SocketAddr {
+    let exchange = || -> io::Result<SocketAddr> {
+        let near = near.enter(|| UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }))?;
+        near.set_read_timeout(Some(BRIEF))?;
+        server.set_read_timeout(Some(BRIEF))?;
+        let mut got = [0; 16];
+        near.send_to(b"there", (to, 7777))?;
+        let (_, from) = server.recv_from(&mut got)?;
+        server.send_to(b"back", from)?;
+        let len = near.recv(&mut got)?;
+        assert_eq!(&got[..len], b"back");
+        Ok(from)
+    };
+    exchange().unwrap_or_else(|error| panic!("no datagram to {to} and back: {error}"))
 }
 
 /// What must be the same before and after.
@@ -48,6 +65,43 @@ fn connections_to_the_gateway_itself_are_its_own() {
     let mut said = [0; 5];
     caller.read_exact(&mut said).unwrap();
     assert_eq!(&said, b"hello");
+}
+
+#[test]
+fn the_word_shared_is_enough() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let _web = lab.web_server();
+    let echo = lab.server.enter(|| UdpSocket::bind((SERVER, 7777)).unwrap());
+    let ssh = lab.gateway.enter(|| TcpListener::bind(("0.0.0.0", SSH)).unwrap());
+    let nat64 = lab.nat64_without_file("--pref64 64:ff9b:1::/96 --pool4 shared");
+    let server = under_pref64(SERVER);
+
+    lab.client.check(&format!("ping -c 3 -i 0.1 -W 2 {server}"));
+    lab.client.check(&format!("curl -sS -o /dev/null -m 5 http://[{server}]/"));
+    let seen = to_and_fro(&lab.client, server.into(), &echo);
+    assert!(seen.ip() == OWN && (10_000..30_000).contains(&seen.port()), "{seen}");
+    let sessions = nat64.sessions().len();
+    assert!(sessions >= 3, "{sessions}");
+
+    lab.gateway.check(&format!("curl -sS -o /dev/null -m 5 http://{SERVER}/"));
+    lab.gateway.check(&format!("ping -c 3 -i 0.1 -W 2 {SERVER}"));
+    let seen = to_and_fro(&lab.gateway, SERVER.into(), &echo);
+    assert!(seen.ip() == OWN && !(10_000..30_000).contains(&seen.port()), "{seen}");
+    let address = SocketAddr::from((OWN, SSH));
+    let _caller = lab.server.enter(|| TcpStream::connect_timeout(&address, BRIEF).unwrap());
+    assert_eq!(ssh.accept().unwrap().1.ip(), SERVER);
+    assert_eq!(nat64.sessions().len(), sessions, "what is the gateway's own needs no session");
+
+    let pool = nat64.ask(&["pool"]).succeeded();
+    assert!(pool.contains(&OWN.to_string()), "{pool}");
+}
+
+#[test]
+fn a_gateway_without_a_default_route_is_told_what_shared_would_need() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    lab.gateway.ip("route del default");
+    let said = lab.nat64_refuses("[translator]\npool4 = \"shared\"\n").stderr;
+    assert!(said.contains("refused.toml:2:9: ") && said.contains("there is no IPv4 default route"), "{said}");
 }
 
 #[test]

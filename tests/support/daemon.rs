@@ -32,8 +32,22 @@ impl Lab {
     /// Starts the daemon with this configuration file and waits until it is ready.
     #[track_caller]
     pub(crate) fn nat64(&self, configuration: &str) -> Daemon<'_> {
+        self.nat64_started(self.nat64_run("nat64", configuration))
+    }
+
+    /// Starts the daemon with these options and no file, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn nat64_without_file(&self, options: &str) -> Daemon<'_> {
+        let mut command = self.gateway.command(env!("CARGO_BIN_EXE_nat64"));
+        command.arg("run").args(options.split_whitespace());
+        command.arg("--control-socket").arg(self.directory().join("nat64.sock"));
+        self.nat64_started(command)
+    }
+
+    #[track_caller]
+    fn nat64_started(&self, command: Command) -> Daemon<'_> {
         let socket = self.directory().join("nat64.sock");
-        let process = Running::start(self.nat64_run("nat64", configuration), &self.directory().join("nat64.log"));
+        let process = Running::start(command, &self.directory().join("nat64.log"));
         let mut daemon = Daemon { _lab: self, process, socket };
         let ready = holds_within(READY, || !daemon.process.is_running() || daemon.ask(&["status"]).status.success());
         let running = daemon.process.is_running();

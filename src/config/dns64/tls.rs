@@ -218,12 +218,12 @@ as_text! {
 mod tests {
     use std::path::PathBuf;
 
-    use crate::config::{Overrides, place::Source, resolve};
+    use crate::config::{Overrides, own::nobody, place::Source, resolve};
 
     fn settings(tls: &str) -> Result<dns64::Config, String> {
         let text = format!("[dns64]\nupstreams = \"192.0.2.53\"\n[dns64.tls]\n{tls}\n");
         let source = Source { path: Some(PathBuf::from("nat64.toml")), text };
-        let settings = resolve(source, &Overrides::default()).map_err(|error| error.to_string())?;
+        let settings = resolve(source, &Overrides::default(), nobody).map_err(|error| error.to_string())?;
         Ok(settings.dns64.unwrap())
     }
 
@@ -279,18 +279,18 @@ mod tests {
             text: format!("[dns64]\nupstreams = {upstreams}\n[dns64.tls]\nupstream-ca = {ca:?}\n"),
         };
         let both = "[\"tls://192.0.2.53#dns.example\", \"https://[2001:db8::53]/dns-query\"]";
-        let settings = resolve(text(both, ca.to_str().unwrap()), &Overrides::default()).unwrap();
+        let settings = resolve(text(both, ca.to_str().unwrap()), &Overrides::default(), nobody).unwrap();
         let config = settings.dns64.as_ref().unwrap();
         assert!(config.upstreams.iter().all(dns64::Upstream::is_encrypted));
         assert_eq!(config.upstream_ca.as_deref(), Some(&*ca));
         let again = Source { path: None, text: settings.to_toml().unwrap() };
-        assert_eq!(resolve(again, &Overrides::default()).unwrap().dns64.as_ref(), Some(config));
+        assert_eq!(resolve(again, &Overrides::default(), nobody).unwrap().dns64.as_ref(), Some(config));
         for (upstream, said) in [
             ("\"tls://dns.example\"", "`tls://dns.example` is no upstream; write 192.0.2.53"),
             ("\"tls://0.0.0.0\"", "cannot be asked"),
             ("\"tls://127.0.0.1:53\"", "is this server itself"),
         ] {
-            let complaint = resolve(text(upstream, ""), &Overrides::default()).unwrap_err().to_string();
+            let complaint = resolve(text(upstream, ""), &Overrides::default(), nobody).unwrap_err().to_string();
             assert!(complaint.starts_with("nat64.toml:2:13: ") && complaint.contains(said), "{complaint}");
         }
     }
