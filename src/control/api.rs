@@ -43,6 +43,14 @@ pub(crate) struct Reloaded {
     pub(crate) settled: bool,
 }
 
+impl Reloaded {
+    /// With another change that was applied, or would be.
+    pub(crate) fn with(mut self, change: Option<KeyChange>) -> Self {
+        self.applied.extend(change);
+        self
+    }
+}
+
 /// What would become of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PacketPreview {

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use nat64_core::policy::{MappingBehavior, PoolRange, StaticMapping};
+use nat64_core::policy::{MappingBehavior, StaticMapping};
 use nat64_core::{Draining, Policy};
 use tracing::{info, warn};
 
 use super::running::Running;
 use super::{logging, starting};
-use crate::config::{self, Effective, KeyChange, Overrides, Settings};
+use crate::config::{self, Effective, KeyChange, Overrides, OwnAddress, Settings};
 use crate::control::api::{self, Reloaded, StaticEntry};
 use crate::control::change::{StaticChange, Wish};
 use crate::control::server::TranslatorView;
@@ -38,6 +38,8 @@ struct Target {
     policy: Option<Policy>,
     dns64: Option<dns64::Config>,
     reloaded: Reloaded,
+    /// What `shared` stands for, if that is something else than before.
+    moved: Option<KeyChange>,
 }
 
 impl Changes {
@@ -75,9 +77,10 @@ impl Changes {
     }
 
     async fn try_reload(&mut self, running: &mut Running, dry_run: bool) -> Result<Reloaded, String> {
-        let target = self.target(running).await?;
+        let new = config::load(self.path.as_deref(), &self.overrides).map_err(|error| error.to_string())?;
+        let target = self.target(running, new).await?;
         if dry_run {
-            return Ok(Reloaded { dry_run, ..target.reloaded });
+            return Ok(Reloaded { dry_run, ..target.reloaded.with(target.moved) });
         }
         let moves = target.settings.metrics != self.settings.metrics;
         if moves {
@@ -96,19 +99,17 @@ impl Changes {
             // What is in the file now is the file's.
             self.statics.retain(|mapping| !policy.static_mappings.contains(mapping));
         }
-        Ok(target.reloaded)
+        Ok(target.reloaded.with(target.moved))
     }
 
-    /// Reads and checks the configuration, and finds out what can be applied of it.
-    async fn target(&self, running: &Running) -> Result<Target, String> {
-        let mut new = config::load(self.path.as_deref(), &self.overrides).map_err(|error| error.to_string())?;
+    /// Checks a configuration, and finds out what can be applied of it.
+    async fn target(&mut self, running: &Running, mut new: Settings) -> Result<Target, String> {
         let own = async { Host::open()?.addresses().await }.await.map_err(|error| error.to_string())?;
         new.check_host(&own).map_err(|error| error.to_string())?;
         new.share_with(&own);
-        if let (Some(old), Some(new)) = (&self.settings.policy, &new.policy)
-            && shares(old) != shares(new)
-        {
-            return Err("the pool's part of this host's own addresses has changed, which needs a restart".to_owned());
+        let moved = moved(self.settings.own.as_ref(), new.own.as_ref());
+        if moved.is_some() {
+            self.find_sources(running).await?;
         }
         let is_applied = |change: &KeyChange| self.is_applied(&new, &change.key);
         let (applied, needs_restart) = self.effective.changes_to(&new.effective()).into_iter().partition(is_applied);
@@ -128,7 +129,17 @@ impl Changes {
         }
         let settings = self.settings.with_reloaded(new, policy.is_some(), dns64.clone());
         let reloaded = Reloaded { dry_run: false, applied, needs_restart, settled: false };
-        Ok(Target { settings, policy, dns64, reloaded })
+        Ok(Target { settings, policy, dns64, reloaded, moved })
+    }
+
+    /// Finds out anew which addresses ICMP errors come from.
+    async fn find_sources(&mut self, running: &Running) -> Result<(), String> {
+        let index = running.view.translator.as_ref().and_then(|view| view.with_dataplane(|plane| plane.device().index));
+        if let (Some(network), Some(index)) = (&running.network, index) {
+            let found = network.sources(&self.settings.device.name, index).await;
+            self.sources = found.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Whether a change of this key can be applied.
@@ -323,6 +334,14 @@ fn asks_otherwise(old: Option<&dns64::Config>, new: &dns64::Config) -> bool {
     })
 }
 
+/// What becomes of `shared`.
+fn moved(old: Option<&OwnAddress>, new: Option<&OwnAddress>) -> Option<KeyChange> {
+    let (old, new) = (old?, new?);
+    let text = |own: &OwnAddress| Some(format!("{} of {}", own.address, own.interface));
+    let is_other = (old.address, &old.interface) != (new.address, &new.interface);
+    is_other.then(|| KeyChange { key: "translator.pool4: shared".to_owned(), from: text(old), to: text(new) })
+}
+
 fn tell(reloaded: &Reloaded) {
     for KeyChange { key, from, to } in &reloaded.applied {
         info!(key, from, to, "changed by reload");
@@ -333,9 +352,4 @@ fn tell(reloaded: &Reloaded) {
     if reloaded.applied.is_empty() && reloaded.needs_restart.is_empty() {
         info!("reloaded; nothing differs");
     }
-}
-
-/// The part of the pool that is of the host's own addresses.
-fn shares(policy: &Policy) -> Vec<PoolRange> {
-    policy.pool.iter().filter(|range| policy.shared.contains(&range.first)).copied().collect()
 }

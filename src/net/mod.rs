@@ -5,8 +5,10 @@
 mod links;
 mod mtus;
 mod netlink;
+mod news;
 mod own;
 mod plan;
+mod reshare;
 mod rules;
 mod share;
 mod source;
@@ -157,9 +159,7 @@ impl Host {
         policy: &Policy,
         directory: &Path,
     ) -> Result<Network, NetError> {
-        if let (false, Some(address)) = (device.routes, policy.shared.first()) {
-            return Err(ShareError::WithoutRoutes(*address).into());
-        }
+        Network::refuse_shares_without_routes(device, policy)?;
         let changes = if device.routes { self.plan(device, index, policy).await? } else { Vec::new() };
         let record = Record::new(&device.name, changes);
         if !record.changes.is_empty() {
@@ -191,7 +191,7 @@ impl Host {
         if device.proxy_arp {
             self.plan_proxies(index, policy, &mut changes).await?;
         }
-        changes.extend(self.plan_shares(&device.name, policy).await?);
+        changes.extend(self.plan_shares(&device.name, policy, &[]).await?);
         Ok(changes)
     }
 

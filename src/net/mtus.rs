@@ -1,16 +1,11 @@
 //! MTUs of the links to both sides (RFC 7915 §4.2, §5.2): found out, and followed when they change.
 
-use std::time::Duration;
-
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use nat64_core::LinkMtus;
 
 use super::netlink::{Address, Link, Netlink};
-use super::{NetError, cannot};
-
-/// Changes come in bursts, as when an interface comes up; the MTUs are asked for once for each.
-const BURST: Duration = Duration::from_secs(1);
+use super::{NetError, cannot, news};
 
 /// Looks at the MTUs of this host's links.
 pub(crate) struct MtuWatch {
@@ -42,17 +37,7 @@ impl MtuWatch {
 
     /// Waits until something has changed. Returns whether there may be another change.
     pub(crate) async fn changed(&mut self) -> bool {
-        if self.news.next().await.is_none() {
-            return false;
-        }
-        let burst = tokio::time::sleep(BURST);
-        tokio::pin!(burst);
-        loop {
-            tokio::select! {
-                () = &mut burst => return true,
-                news = self.news.next() => if news.is_none() { return false },
-            }
-        }
+        news::burst(&mut self.news).await
     }
 }
 

@@ -15,7 +15,8 @@ use super::rules::Share;
 use super::sysctl::SysctlError;
 use super::{Host, NetError, cannot};
 
-const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
+/// Ports that the kernel gives to no program that takes any.
+pub(super) const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
 /// Why an address cannot be shared.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +50,19 @@ pub(crate) enum ShareError {
 }
 
 impl Host {
-    /// What has to be changed so that the translator gets its part of the host's addresses.
-    pub(super) async fn plan_shares(&self, device: &str, policy: &Policy) -> Result<Vec<Change>, NetError> {
+    /// What has to be changed so that the translator gets its part of the host's addresses, of which it has `held` already.
+    pub(super) async fn plan_shares(
+        &self,
+        device: &str,
+        policy: &Policy,
+        held: &[Share],
+    ) -> Result<Vec<Change>, NetError> {
         let shares = self.shares(policy).await?;
         let Some(first) = shares.first() else { return Ok(Vec::new()) };
         if self.sysctls.read("net/ipv4/conf/all/rp_filter")?.as_deref() == Some("1") {
             return Err(ShareError::StrictReversePath(first.address).into());
         }
-        shares.iter().try_for_each(refuse_used)?;
+        shares.iter().filter(|share| !held.contains(share)).try_for_each(refuse_used)?;
         let mut changes: Vec<Change> = self.reserve(&shares)?.into_iter().collect();
         changes.push(Change::Defragment { table: format!("{device}_defragment") });
         if self.netlink.asks_local_table_first().await.map_err(cannot("list the routing rules"))? {
@@ -66,7 +72,8 @@ impl Host {
         Ok(changes)
     }
 
-    async fn shares(&self, policy: &Policy) -> Result<Vec<Share>, NetError> {
+    /// The translator's part of the host's addresses by `policy`.
+    pub(super) async fn shares(&self, policy: &Policy) -> Result<Vec<Share>, NetError> {
         if policy.shared.is_empty() {
             return Ok(Vec::new());
         }
@@ -83,9 +90,7 @@ impl Host {
     /// Keeps the kernel from giving our ports to programs that take any.
     fn reserve(&self, shares: &[Share]) -> Result<Option<Change>, SysctlError> {
         let Some(from) = self.sysctls.read(RESERVED)? else { return Ok(None) };
-        let mut ports = parse_ports(&from);
-        shares.iter().for_each(|share| ports.extend(share.first..=share.last));
-        let to = ports_text(&ports);
+        let to = ports_text(&reserved_with(parse_ports(&from), shares));
         Ok((to != from).then(|| Change::Sysctl { key: RESERVED.to_owned(), from, to }))
     }
 
@@ -186,8 +191,14 @@ fn bound(line: &str) -> Option<(IpAddr, u16)> {
     Some((address, port))
 }
 
+/// `ports` and those of `shares`.
+pub(super) fn reserved_with(mut ports: BTreeSet<u16>, shares: &[Share]) -> BTreeSet<u16> {
+    shares.iter().for_each(|share| ports.extend(share.first..=share.last));
+    ports
+}
+
 /// The ports of a list as the kernel has it.
-fn parse_ports(text: &str) -> BTreeSet<u16> {
+pub(super) fn parse_ports(text: &str) -> BTreeSet<u16> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?)
@@ -196,7 +207,7 @@ fn parse_ports(text: &str) -> BTreeSet<u16> {
 }
 
 /// The ports as the kernel prints them, so that what it has can be compared.
-fn ports_text(ports: &BTreeSet<u16>) -> String {
+pub(super) fn ports_text(ports: &BTreeSet<u16>) -> String {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     for port in ports {
         match ranges.last_mut() {

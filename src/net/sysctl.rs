@@ -55,7 +55,9 @@ impl Sysctls {
 
     /// Sets a parameter.
     pub(crate) fn write(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        fs::write(self.root.join(key), value).map_err(|error| SysctlError::new(format!("write {value} to"), key, error))
+        // An empty value is one as well, but writing nothing would not set it.
+        fs::write(self.root.join(key), format!("{value}\n"))
+            .map_err(|error| SysctlError::new(format!("write {value} to"), key, error))
     }
 
     /// Sets a parameter unless it has the value already.

@@ -22,10 +22,11 @@ impl Network {
         index: u32,
         (old, new): (&Policy, &Policy),
     ) -> Result<(), NetError> {
+        Self::refuse_shares_without_routes(device, new)?;
         if !device.routes {
             return Ok(());
         }
-        let mut changes = Vec::new();
+        let mut changes = self.plan_more_shares(device, new).await?;
         let routes = missing(new, old);
         for net in &routes {
             self.host.refuse_taken(*net, index).await?;
@@ -40,6 +41,9 @@ impl Network {
         let mut added = Vec::new();
         let done = async {
             self.apply_changes(&changes).await?;
+            for change in &changes {
+                self.host.apply_share(change, index).await?;
+            }
             for net in routes {
                 self.add_route(net, &device.name, index).await?;
                 added.push(net);
@@ -62,6 +66,7 @@ impl Network {
         self.remove_routes(&missing(old, new), &device.name, index).await;
         let is_in_pool = |address: &Ipv4Addr| new.pool.iter().any(|range| (range.first..=range.last).contains(address));
         self.forget(|change| matches!(change, Change::Proxy { address, .. } if !is_in_pool(address))).await;
+        self.take_shares_back(index, new).await;
     }
 
     async fn remove_routes(&self, nets: &[IpNet], device: &str, index: u32) {
@@ -74,7 +79,7 @@ impl Network {
     }
 
     /// Takes some changes back.
-    async fn forget(&mut self, is_meant: impl Fn(&Change) -> bool) {
+    pub(super) async fn forget(&mut self, is_meant: impl Fn(&Change) -> bool) {
         let (gone, kept) = std::mem::take(&mut self.record.changes).into_iter().partition(|change| is_meant(change));
         self.record.changes = kept;
         let gone = Record::new(&self.record.device, gone);
@@ -82,6 +87,10 @@ impl Network {
             return;
         }
         gone.undo(&self.host.netlink, &self.host.sysctls).await;
+        self.write_record();
+    }
+
+    pub(super) fn write_record(&self) {
         if let Err(error) = self.record.write(&self.directory) {
             warn!(%error, "the record of changes has some that are taken back already");
         }

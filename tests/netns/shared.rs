@@ -8,6 +8,8 @@ use crate::support::{Lab, Namespace, SERVER, Topology, eventually, under_pref64}
 
 /// The gateway's only IPv4 address.
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The address that it gets next.
+const MOVED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 /// A port of the host on it.
 const SSH: u16 = 22;
 const BRIEF: Duration = Duration::from_secs(10);
@@ -31,6 +33,15 @@ fn to_and_fro(near: &Namespace, to: IpAddr, server: &UdpSocket) -> SocketAddr {
         Ok(from)
     };
     exchange().unwrap_or_else(|error| panic!("no datagram to {to} and back: {error}"))
+}
+
+/// Gives the gateway another address in the place of the one that it has, as DHCP does.
+fn move_to(lab: &Lab, address: Ipv4Addr) {
+    lab.gateway.ip("addr flush dev wan scope global");
+    lab.gateway.ip(&format!("addr add {address}/28 dev wan"));
+    // They went with the address.
+    lab.gateway.ip("route replace 198.51.100.0/24 via 192.0.2.2");
+    lab.gateway.ip("route replace default via 192.0.2.2");
 }
 
 /// What must be the same before and after.
@@ -166,6 +177,10 @@ fn programs_of_the_gateway_never_get_a_port_of_the_translator() {
 #[test]
 fn stopping_restores_rules_and_sysctls_and_so_does_the_start_after_a_kill() {
     let Some(lab) = Lab::new(Topology::default()) else { return };
+    let untouched = state(&lab);
+    lab.nat64(&shared()).stop();
+    assert_eq!(state(&lab), untouched);
+
     lab.gateway.sysctl("net/ipv4/ip_local_reserved_ports", "8080,9148-9150");
     let before = state(&lab);
     lab.nat64(&shared()).stop();
@@ -187,5 +202,42 @@ fn a_port_that_a_program_has_is_named() {
         said.contains("port 12345 of 192.0.2.1 is in the pool, but a program on this host uses it (TCP ::)"),
         "{said}"
     );
+    assert_eq!(state(&lab), before);
+}
+
+/// The ports that no program gets by chance.
+fn reserved(lab: &Lab) -> String {
+    let text = lab.gateway.enter(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports"));
+    text.expect("Linux has it").trim().to_owned()
+}
+
+#[test]
+fn a_reload_moves_the_translator_to_other_ports_and_to_another_address() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let echo = lab.server.enter(|| UdpSocket::bind((SERVER, 7777)).unwrap());
+    let server = IpAddr::from(under_pref64(SERVER));
+    let shared = |ports: &str| format!("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = \"shared{ports}\"\n");
+    let before = state(&lab);
+    let nat64 = lab.nat64(&shared(":10000-10999"));
+    assert!((10_000..11_000).contains(&to_and_fro(&lab.client, server, &echo).port()));
+
+    lab.nat64_run("nat64", &shared(":10500-11999"));
+    nat64.ask(&["reload"]).succeeded();
+    assert_eq!(reserved(&lab), "10500-11999");
+    for _ in 0..20 {
+        let seen = to_and_fro(&lab.client, server, &echo);
+        assert!((10_500..12_000).contains(&seen.port()), "{seen}");
+    }
+    lab.client.check(&format!("ping -c 1 -W 2 {server}"));
+
+    move_to(&lab, MOVED);
+    let said = nat64.ask(&["reload"]).succeeded();
+    assert!(said.contains("192.0.2.1 of wan") && said.contains("192.0.2.3 of wan"), "{said}");
+    assert_eq!(to_and_fro(&lab.client, server, &echo).ip(), MOVED);
+    lab.client.check(&format!("ping -c 1 -W 2 {server}"));
+    lab.server.check(&format!("ping -c 1 -W 2 {MOVED}"));
+    let rules = lab.gateway.ip("rule show");
+    assert!(!rules.contains(&format!("{OWN} ")) && rules.contains(&MOVED.to_string()), "{rules}");
+    nat64.stop();
     assert_eq!(state(&lab), before);
 }
