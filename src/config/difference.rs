@@ -9,11 +9,12 @@ use toml::{Table, Value};
 use super::Settings;
 
 /// The keys that a reload applies; a table stands for all its keys. The others count from the next start on.
-pub(crate) const RELOADED: [&str; 34] = [
+pub(crate) const RELOADED: [&str; 35] = [
     "pref64",
     "wkp-allow-private",
     "translator.pool4",
     "translator.ports",
+    "translator.follow-address",
     "translator.address-pooling",
     "translator.inbound-refresh",
     "translator.inbound-tcp",

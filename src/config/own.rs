@@ -18,6 +18,13 @@ pub(crate) struct OwnAddress {
     pub(crate) local_ports: RangeInclusive<u16>,
 }
 
+impl OwnAddress {
+    /// Whether it is the same address in the same place.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.address, &self.interface) == (other.address, &other.interface)
+    }
+}
+
 /// Finds the address, or says why there is none.
 pub(super) type Find = fn() -> Result<OwnAddress, String>;
 
@@ -25,7 +32,6 @@ pub(super) type Find = fn() -> Result<OwnAddress, String>;
 const USUAL: PortRange = PortRange { first: 10_000, last: 29_999 };
 /// The first port that no privileged service has.
 const UNPRIVILEGED: PortRange = PortRange { first: 1024, last: u16::MAX };
-const ALL: PortRange = PortRange { first: 1, last: u16::MAX };
 /// Fewer ports than these are not worth having.
 const FEW: u16 = 4096;
 
@@ -40,10 +46,10 @@ pub(super) fn resolve(file: &mut File, find: Find) -> Result<Option<OwnAddress>,
 }
 
 /// Puts the address in the place of every `shared`.
-fn put(file: &mut File, own: &OwnAddress) {
+pub(super) fn put(file: &mut File, own: &OwnAddress) {
     let section = &mut file.translator;
     // All ports is what the key is by default, and what no host can give away.
-    let general = Some(section.ports.value).filter(|ports| *ports != ALL);
+    let general = Some(section.ports.value).filter(|ports| *ports != PortRange::ALL);
     for entry in &mut section.pool4.0 {
         let Some(written) = entry.value.shared else { continue };
         entry.value.addresses = AddressRange { first: own.address, last: own.address };

@@ -17,7 +17,7 @@ use super::dns64::upstream_loop;
 use super::file::{self, File, TranslatorSection};
 use super::place::{ConfigError, Place, Problem, Source};
 use super::value::{AddressRange, Auto, MssClamp, PoolEntry};
-use super::{LogFormat, LogLevel, OwnAddress, SessionLogSettings};
+use super::{LogFormat, LogLevel, OwnAddress, SessionLogSettings, own};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// What `shared` in the pool stands for, if it is there.
     pub(crate) own: Option<OwnAddress>,
+    /// Whether it is followed when it changes.
+    pub(crate) follow_address: bool,
     file: File,
     source: Source,
 }
@@ -149,6 +151,7 @@ impl Settings {
             log_level: file.log.level,
             log_format: file.log.format,
             own,
+            follow_address: file.translator.follow_address,
             file,
             source,
         })
@@ -172,6 +175,7 @@ impl Settings {
             metrics: new.metrics,
             dns64: dns64.or_else(|| self.dns64.clone()),
             own: new.own,
+            follow_address: new.follow_address,
             file: new.file,
             source: new.source,
             ..self.clone()
@@ -181,6 +185,16 @@ impl Settings {
     /// Whether DNS64 is to remember names for a log of sessions.
     pub(crate) fn wants_names(&self) -> bool {
         self.session_logs.iter().any(|log| log.says.names)
+    }
+
+    /// These settings where `shared` stands for another address.
+    ///
+    /// # Errors
+    /// The first rule that is broken with it.
+    pub(crate) fn with_own(&self, own: OwnAddress) -> Result<Self, ConfigError> {
+        let mut file = self.file.clone();
+        own::put(&mut file, &own);
+        Self::new(file, self.source.clone(), Some(own))
     }
 
     /// Where sessions are kept.

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::api::{Closed, Draining, Reloaded, StaticEntry};
 use super::filter::Filter;
 use super::server::Api;
-use crate::config::Transport;
+use crate::config::{OwnAddress, Transport};
 
 /// Where the answer to a wish goes: what was done, or why it was not.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, String>>;
@@ -31,6 +31,11 @@ pub(crate) enum Wish {
         dry_run: bool,
         /// What did.
         answer: Answer<Reloaded>,
+    },
+    /// `shared` in the pool is to stand for this address of the host. What came of it is in the log.
+    Follow {
+        /// The address.
+        own: OwnAddress,
     },
     /// Static mappings are to be told, or one to be made or removed.
     Static {

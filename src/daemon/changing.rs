@@ -55,11 +55,36 @@ impl Changes {
         // Whoever has gone away needs no answer.
         match wish {
             Wish::Reload { dry_run, answer } => drop(answer.send(self.reload(running, dry_run).await)),
+            Wish::Follow { own } => self.follow(running, own).await,
             Wish::Static { change, answer } => drop(answer.send(self.change_statics(running, change))),
             Wish::Drain { address, is_drained, answer } => {
                 drop(answer.send(self.drain(running, address, is_drained)));
             }
         }
+    }
+
+    /// Lets `shared` stand for another address.
+    async fn follow(&mut self, running: &mut Running, own: OwnAddress) {
+        let address = own.address;
+        match self.try_follow(running, own).await {
+            Ok(Some(KeyChange { from, to, .. })) => info!(from, to, "followed the shared address"),
+            Ok(None) => {}
+            Err(problem) => warn!(
+                %address,
+                "cannot follow the shared address: {problem}; nat64 reload tries again"
+            ),
+        }
+    }
+
+    async fn try_follow(&mut self, running: &mut Running, own: OwnAddress) -> Result<Option<KeyChange>, String> {
+        if !self.settings.follow_address || self.settings.own.as_ref().is_none_or(|known| known.is_at(&own)) {
+            return Ok(None);
+        }
+        let new = self.settings.with_own(own).map_err(|error| error.to_string())?;
+        let target = self.target(running, new).await?;
+        self.apply(running, &target).await?;
+        self.settings = target.settings;
+        Ok(target.moved)
     }
 
     /// Reads the configuration again, and applies what can be applied while the daemon runs.
@@ -338,8 +363,7 @@ fn asks_otherwise(old: Option<&dns64::Config>, new: &dns64::Config) -> bool {
 fn moved(old: Option<&OwnAddress>, new: Option<&OwnAddress>) -> Option<KeyChange> {
     let (old, new) = (old?, new?);
     let text = |own: &OwnAddress| Some(format!("{} of {}", own.address, own.interface));
-    let is_other = (old.address, &old.interface) != (new.address, &new.interface);
-    is_other.then(|| KeyChange { key: "translator.pool4: shared".to_owned(), from: text(old), to: text(new) })
+    (!old.is_at(new)).then(|| KeyChange { key: "translator.pool4: shared".to_owned(), from: text(old), to: text(new) })
 }
 
 fn tell(reloaded: &Reloaded) {

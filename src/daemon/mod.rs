@@ -1,5 +1,6 @@
 //! `nat64 run`: starts both halves, watches over them, and takes everything back at the end.
 
+mod address;
 mod changing;
 mod coupling;
 mod links;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::address::Address;
 use super::coupling::Coupling;
 use super::links::{self, Follower};
 use super::mtus::Mtus;
@@ -25,7 +26,7 @@ use crate::control::server::{Dns64View, TranslatorView, View};
 use crate::control::{ControlSocket, Guard};
 use crate::journal::{self, Keeper};
 use crate::metrics;
-use crate::net::{Host, Links, Network, Sources, Watch};
+use crate::net::{Host, Links, Network, OwnWatch, Sources, Watch};
 use crate::privileges;
 use crate::session_log::{Onlooker, SessionLog};
 
@@ -80,7 +81,9 @@ pub(super) async fn start(
     let follower = links.flatten().map(|follower| tokio::spawn(follower.run()));
     let coupling = couple(settings, &view).map(|coupling| tokio::spawn(coupling.run()));
     let routes = watch_routes(settings, &view).map(|routes| tokio::spawn(routes.run()));
-    let followers = follower.into_iter().chain(coupling).chain(routes).chain(mtus.map(Mtus::follow)).collect();
+    let address = follow_address(settings, &view).map(|address| tokio::spawn(address.run()));
+    let followers =
+        follower.into_iter().chain(coupling).chain(routes).chain(address).chain(mtus.map(Mtus::follow)).collect();
     // It ends with the view.
     tokio::spawn(rates::follow(Arc::downgrade(&view)));
     let listener = socket.take_listener().context("the control socket was taken")?;
@@ -112,8 +115,17 @@ pub(super) async fn follow_anew(running: &mut Running, settings: &Settings) -> a
     }
     followers.extend(couple(settings, &view).map(|coupling| tokio::spawn(coupling.run())));
     followers.extend(watch_routes(settings, &view).map(|routes| tokio::spawn(routes.run())));
+    followers.extend(follow_address(settings, &view).map(|address| tokio::spawn(address.run())));
     running.follow(followers);
     Ok(())
+}
+
+/// What follows the address that `shared` stands for, if it is to be followed.
+fn follow_address(settings: &Settings, view: &Arc<View>) -> Option<Address> {
+    settings.policy.as_ref()?;
+    let told = settings.own.clone().filter(|_| settings.follow_address)?;
+    let watch = OwnWatch::open().inspect_err(|error| warn!(%error, "the shared address is not followed")).ok()?;
+    Some(Address { watch, wishes: view.wishes.clone(), told })
 }
 
 /// What says when the translator's routes are gone, if they are ours to set up.

@@ -35,7 +35,7 @@ use crate::config::{DeviceSettings, HostAddress};
 pub(crate) use links::Links;
 pub(crate) use mtus::MtuWatch;
 use netlink::{Address, Link, Netlink, NetlinkError};
-pub(crate) use own::own_address;
+pub(crate) use own::{OwnWatch, own_address};
 use plan::Change;
 use share::ShareError;
 use sysctl::{SysctlError, Sysctls};

@@ -136,6 +136,14 @@ impl Netlink {
         Self::open_for(&[links, addresses].concat())
     }
 
+    /// As [`Self::open_for_links`], and news of IPv4 routes as well.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub(crate) fn open_for_routes() -> io::Result<(Self, impl Stream<Item = ()> + Send)> {
+        Self::open_for(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route])
+    }
+
     /// A connection for questions alone.
     ///
     /// # Errors

@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
 use super::netlink::{Address, Link, Netlink, Route};
 use super::sysctl::Sysctls;
-use super::thread;
+use super::{NetError, news, thread};
 use crate::config::OwnAddress;
 
 /// An address that no host has and no route names (RFC 7600 §4.8), so that the default route is what leads there.
@@ -21,6 +24,36 @@ const USUAL_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 pub(crate) fn own_address() -> Result<OwnAddress, String> {
     thread::ask(|| async { find(&Netlink::open_for_questions().map_err(|error| error.to_string())?).await })
         .map_err(|error| format!("cannot ask the kernel for the addresses of this host: {error}"))?
+}
+
+/// Looks at the address when it may have changed.
+pub(crate) struct OwnWatch {
+    netlink: Netlink,
+    news: BoxStream<'static, ()>,
+}
+
+impl OwnWatch {
+    /// Begins to watch, on the current runtime. From now on no change goes unnoticed.
+    ///
+    /// # Errors
+    /// There is no connection to the kernel.
+    pub(crate) fn open() -> Result<Self, NetError> {
+        let (netlink, news) = Netlink::open_for_routes().map_err(NetError::Socket)?;
+        Ok(Self { netlink, news: news.boxed() })
+    }
+
+    /// The address as it is.
+    ///
+    /// # Errors
+    /// Why there is no such address, or not one alone.
+    pub(crate) async fn own(&mut self) -> Result<OwnAddress, String> {
+        find(&self.netlink).await
+    }
+
+    /// Waits until something has changed. Returns whether there may be another change.
+    pub(crate) async fn changed(&mut self) -> bool {
+        news::burst(&mut self.news).await
+    }
 }
 
 async fn find(netlink: &Netlink) -> Result<OwnAddress, String> {

@@ -241,3 +241,32 @@ fn a_reload_moves_the_translator_to_other_ports_and_to_another_address() {
     nat64.stop();
     assert_eq!(state(&lab), before);
 }
+
+#[test]
+fn an_address_that_changes_is_followed_if_asked_for() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let echo = lab.server.enter(|| UdpSocket::bind((SERVER, 7777)).unwrap());
+    let server = IpAddr::from(under_pref64(SERVER));
+    let before = state(&lab);
+    let nat64 = lab.nat64("pref64 = \"64:ff9b:1::/96\"\n[translator]\npool4 = \"shared\"\nfollow-address = true\n");
+    assert_eq!(to_and_fro(&lab.client, server, &echo).ip(), OWN);
+
+    lab.gateway.ip("addr flush dev wan scope global");
+    eventually("word of the missing address", BRIEF, || nat64.log().contains("is not followed until there is one"));
+    assert!(nat64.ask(&["status"]).status.success());
+
+    move_to(&lab, MOVED);
+    eventually("the new address", BRIEF, || nat64.log().contains("followed the shared address"));
+    assert_eq!(to_and_fro(&lab.client, server, &echo).ip(), MOVED);
+    lab.client.check(&format!("ping -c 1 -W 2 {server}"));
+    lab.server.check(&format!("ping -c 1 -W 2 {MOVED}"));
+    let old = |session: &serde_json::Value| session.to_string().contains(&OWN.to_string());
+    eventually("the end of sessions on the old address", BRIEF, || !nat64.sessions().iter().any(old));
+    assert_eq!(nat64.log().matches("followed the shared address").count(), 1, "{}", nat64.log());
+
+    move_to(&lab, OWN);
+    eventually("the first address again", BRIEF, || nat64.log().matches("followed the shared address").count() == 2);
+    assert_eq!(to_and_fro(&lab.client, server, &echo).ip(), OWN);
+    nat64.stop();
+    assert_eq!(state(&lab), before);
+}
