@@ -105,8 +105,8 @@ pub struct Config {
     /// not fit a datagram. Default 1000.
     pub max_in_flight: usize,
     /// The same for one client address, so that one client leaves room for others; the addresses of an IPv6 /64 together
-    /// have twice that. Those beyond are answered with SERVFAIL and extended error 14, unless their answer is ready to be
-    /// sent. Default 250.
+    /// have twice that. Those beyond are answered with SERVFAIL and extended error 14, unless their answer is
+    /// known. Default 250.
     pub in_flight_per_client: usize,
     /// Answers over UDP to one client prefix (IPv4 /24, IPv6 /56) at most, each second; of those beyond, every other one
     /// only says to come over TCP, and clients with a good cookie have no limit. Default 0, which is no limit.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, Record, RecordType};
 use pref64::special;
 use serde::Serialize;
 
@@ -156,6 +156,17 @@ impl Explaining {
         }
     }
 
+    /// What is added for a name that has A records and no AAAA records beside the answer.
+    pub(crate) fn beside(&mut self, name: &Name, records: &[Record]) {
+        let addresses: Vec<String> =
+            records.iter().filter_map(aaaa_address).map(|address| address.to_string()).collect();
+        let finding = match addresses.as_slice() {
+            [] => format!("{name} is there with A records alone, and nothing can be added"),
+            addresses => format!("{name} is there with A records alone, so {} is added", addresses.join(" ")),
+        };
+        self.rule("additional section", "RFC 9460 §4", finding);
+    }
+
     /// That what was said is told unchanged, which ends it.
     pub(crate) fn pass(mut self, outcome: &Outcome) -> Explanation {
         let Some(sections) = answered(outcome) else { return self.end(Verdict::Unanswered) };
@@ -189,7 +200,7 @@ pub(crate) fn ask(name: &str, kind: &str) -> Result<(Name, Ask), Error> {
     let bad = || Error::BadDomain(name.to_owned());
     let parsed = config::name(name).ok_or_else(bad)?;
     let question = Question::new(&parsed, self::kind(kind)?).ok_or_else(bad)?;
-    Ok((parsed, Ask { question, recursion: true, checking_disabled: false, dnssec: false }))
+    Ok((parsed, Ask { question, recursion: true, checking_disabled: false, dnssec: false, only_known: false }))
 }
 
 /// A record type by its name, or as in RFC 3597 §5: `TYPE65280`.

@@ -132,7 +132,7 @@ impl Lookup for Resolver {
     fn cached(&self, ask: &Ask) -> Option<Known> {
         let key = cache::key(ask);
         let (known, is_due) = self.0.cache.get(&key, Instant::now())?;
-        if is_due {
+        if is_due && !ask.only_known {
             self.0.stats.prefetches.increment();
             // The answer goes into the cache; nobody waits for it.
             let _refreshed = Inner::ask(&self.0, &key, ask);
@@ -143,6 +143,9 @@ impl Lookup for Resolver {
     async fn look_up(&self, ask: &Ask, deadline: Instant) -> Landing {
         if let Some(known) = self.cached(ask) {
             return Ok(known);
+        }
+        if ask.only_known {
+            return Err(ede::NOT_READY);
         }
         let this = &*self.0;
         this.stats.cache_misses.increment();

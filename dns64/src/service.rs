@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record};
@@ -160,13 +161,21 @@ impl Service {
         self.shares.admit(origin.client)
     }
 
-    /// What a client is told that has no more room: at once, so that it takes nothing from others.
+    /// What a client is told that has no more room: what is known, and at once, so that it takes nothing from others.
     pub(crate) fn over_share(&self, query: &Query<'_>, limit: Limit, origin: Origin) -> Vec<u8> {
         self.count_query(origin);
-        self.stats.clients_over_share.increment();
-        let failure = Message::empty(&query.ask().question, rcode::SERVER_FAILURE).with_ede(ede::NOT_READY);
-        self.count_rcode(failure.rcode());
-        failure.finish(query, limit, &self.extras(query, origin)).0
+        let ask = Ask { only_known: true, ..query.ask() };
+        let current = self.policy.load();
+        let known = self.resolve(&ask, &current.policy, current.policy.view(origin), Instant::now()).now_or_never();
+        let answer = known.unwrap_or_else(|| unanswered(&ask, ede::NOT_READY));
+        if answer.rcode() == rcode::SERVER_FAILURE {
+            self.stats.clients_over_share.increment();
+        }
+        self.count_rcode(answer.rcode());
+        let told = answer.head().origin;
+        let bytes = answer.finish(query, limit, &self.extras(query, origin)).0;
+        self.remember(told, origin, &bytes);
+        bytes
     }
 
     /// Forgets what is known of a name and all below it, or of all names; returns how many answers that were.

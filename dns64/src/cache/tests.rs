@@ -22,7 +22,7 @@ fn cache(entries: usize, bytes: usize) -> (Cache, Arc<Stats>) {
 
 fn ask(name: &str) -> Ask {
     let question = Question::new(&Name::from_ascii(name).unwrap(), code::ANY).unwrap();
-    Ask { question, recursion: true, checking_disabled: false, dnssec: false }
+    Ask { question, recursion: true, checking_disabled: false, dnssec: false, only_known: false }
 }
 
 fn reply(ask: &Ask, ttl: u32, size: usize) -> Arc<Reply> {

@@ -35,7 +35,7 @@ impl Lookup for Aliases {
 async fn followed(next: fn(&str) -> Option<String>) -> (usize, usize) {
     let aliases = Aliases { next, asked: Mutex::default() };
     let question = Question::new(&Name::from_ascii("0.").unwrap(), code::A).unwrap();
-    let ask = Ask { question, recursion: true, checking_disabled: false, dnssec: false };
+    let ask = Ask { question, recursion: true, checking_disabled: false, dnssec: false, only_known: false };
     let found = follow(&aliases, &ask, None, Instant::now()).await;
     let Outcome::Answered(answered) = found.outcome() else { panic!("no answer") };
     let asked = *aliases.asked.lock().unwrap();

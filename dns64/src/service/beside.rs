@@ -23,13 +23,26 @@ impl Service {
     /// What an upstream says of a service; if it says which IPv4 addresses a name has that the service is at, and nothing of
     /// IPv6, with what a question for the AAAA records of that name would be told.
     pub(super) async fn with_addresses(&self, policy: &Policy, view: &View, ask: &Ask, known: &Known) -> Message {
-        let message = Message::from_known(known);
+        let additionals = Sections::decode(known.reply.message()).map(|sections| sections.additionals);
+        let found = self.beside(policy, view, ask, &additionals.unwrap_or_default()).await;
+        let records: Vec<Record> = found.into_iter().flat_map(|(_, records)| records).collect();
+        Message::from_known(known).beside(&records)
+    }
+
+    /// The names that these additional records have A records of and no AAAA records, with what is added for each.
+    pub(super) async fn beside(
+        &self,
+        policy: &Policy,
+        view: &View,
+        ask: &Ask,
+        additionals: &[Record],
+    ) -> Vec<(Name, Vec<Record>)> {
         let by = Instant::now() + PATIENCE;
-        let names = names_without_aaaa(known.reply.message());
-        let found =
-            join_all(names.iter().map(|name| timeout_at(by, self.synthetic(policy, view, ask, name, by)))).await;
-        let records: Vec<Record> = found.into_iter().flatten().flatten().collect();
-        message.beside(&records)
+        join_all(names_without_aaaa(additionals).into_iter().map(async |name| {
+            let records = timeout_at(by, self.synthetic(policy, view, ask, &name, by)).await;
+            (name, records.unwrap_or_default())
+        }))
+        .await
     }
 
     /// The synthetic records that a question for the AAAA records of this name would be answered with.
@@ -58,8 +71,7 @@ impl Service {
 }
 
 /// The names that additional records have A records of and no AAAA records.
-fn names_without_aaaa(message: &[u8]) -> Vec<Name> {
-    let additionals = Sections::decode(message).map(|sections| sections.additionals).unwrap_or_default();
+fn names_without_aaaa(additionals: &[Record]) -> Vec<Name> {
     let has_aaaa = |name: &Name| additionals.iter().any(|one| one.name == *name && aaaa_address(one).is_some());
     let mut names: Vec<Name> = Vec::new();
     for record in additionals.iter().filter(|record| a_address(record).is_some()) {

@@ -39,6 +39,17 @@ impl Service {
                 let is_stripped = matches!(a.outcome(), Outcome::Answered(a) if strip_a(&a.sections).is_some());
                 told.end(if is_stripped { Verdict::Filtered } else { Verdict::Passed })
             }
+            code::SVCB | code::HTTPS if view.synthesise => {
+                told.rule("type", "RFC 9460 §4", "the records and their hints are told as they are");
+                let found = self.found(&mut told, "question", "RFC 6147 §5.1", &ask, deadline).await;
+                if let Outcome::Answered(answered) = found.outcome() {
+                    let additionals = &answered.sections.additionals;
+                    for (name, records) in self.beside(&current.policy, view, &ask, additionals).await {
+                        told.beside(&name, &records);
+                    }
+                }
+                told.pass(found.outcome())
+            }
             kind => {
                 if kind != code::AAAA {
                     told.rule("type", "RFC 6147 §5.1", "only AAAA records are synthesised");

@@ -101,7 +101,12 @@ pub(crate) fn judge(terms: Terms<'_>, aaaa: &Outcome) -> Judgement {
 }
 
 fn judge_records(view: &View, aaaa: &Outcome) -> Judgement {
-    let Outcome::Answered(aaaa) = aaaa else { return Judgement::Empty };
+    let aaaa = match aaaa {
+        Outcome::Answered(aaaa) => aaaa,
+        // What was not asked for want of room may be there; silence may not (RFC 6147 §5.1.3).
+        Outcome::Unanswered(ede::NOT_READY) => return Judgement::Final,
+        Outcome::Unanswered(_) => return Judgement::Empty,
+    };
     match aaaa.rcode {
         rcode::NAME_ERROR => Judgement::Final,
         // That an answer is bogus must not be hidden behind synthesis (RFC 6147 §5.5).

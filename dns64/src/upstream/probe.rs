@@ -20,7 +20,7 @@ impl Marker {
     pub(super) fn ask(&self, index: usize) -> Option<Ask> {
         let name = Name::from_ascii(format!("{index}.{}", self.zone)).ok()?;
         let question = Question::new(&name, code::A)?;
-        Some(Ask { question, recursion: true, checking_disabled: false, dnssec: false })
+        Some(Ask { question, recursion: true, checking_disabled: false, dnssec: false, only_known: false })
     }
 
     /// The index of the upstream that this question was a probe for.

@@ -100,7 +100,7 @@ impl Inner {
         if self.lookups.fetch_add(1, Ordering::Relaxed) >= MOST_LOOKUPS {
             return Err(refused("too many questions for one answer"));
         }
-        let ask = Ask { question: asked, recursion: true, checking_disabled: true, dnssec: true };
+        let ask = Ask { question: asked, recursion: true, checking_disabled: true, dnssec: true, only_known: false };
         let known = fetch(&*self.fetch, &ask, self.deadline).await.map_err(|_| {
             self.has_failed.store(true, Ordering::Relaxed);
             refused("no upstream answers")

@@ -85,6 +85,7 @@ impl<'m> Query<'m> {
             recursion: self.recursion(),
             checking_disabled: self.checking_disabled(),
             dnssec: self.dnssec(),
+            only_known: false,
         }
     }
 

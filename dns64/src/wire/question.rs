@@ -115,6 +115,8 @@ pub(crate) struct Ask {
     pub(crate) checking_disabled: bool,
     /// DO: DNSSEC records are wanted.
     pub(crate) dnssec: bool,
+    /// Whether nobody is to be asked, so that what is not known is [`NOT_READY`](super::ede::NOT_READY).
+    pub(crate) only_known: bool,
 }
 
 impl Ask {

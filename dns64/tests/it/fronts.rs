@@ -192,3 +192,33 @@ async fn one_client_with_random_names_leaves_room_for_others() {
     assert_eq!(receive_tcp(&mut stream).await.unwrap().metadata.response_code, ResponseCode::ServFail);
     assert_eq!((server.stats.snapshot().clients_over_share, server.stats.snapshot().dropped_overload), (18, 0));
 }
+
+#[tokio::test]
+async fn a_client_without_room_is_told_what_is_known() {
+    let upstream = Upstream::scripted(ZONE, |question| {
+        if question.name().to_ascii().starts_with("random") { Script::Silence } else { Script::Zone }
+    })
+    .await;
+    let server = start(Config { in_flight_per_client: 1, udp_sockets: 1, ..patient(&[upstream.address]) }).await;
+    // The first tells what both types have to say of the name, the second nothing of AAAA records.
+    ask(server.address, "v4.example. AAAA").await;
+    ask(server.address, "both.example. A").await;
+    let asked = upstream.asked().len();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(&Ask::new("random.example. A").0.to_vec().unwrap(), server.address).await.unwrap();
+    for (question, expected) in [
+        ("v4.example. A", &["v4.example. 900 A 192.0.2.33"][..]),
+        ("V4.example. AAAA", &["V4.example. 300 AAAA 2001:db8:64::c000:221"]),
+        ("ipv4only.arpa. A", &["ipv4only.arpa. 86400 A 192.0.0.170", "ipv4only.arpa. 86400 A 192.0.0.171"]),
+    ] {
+        let answer = ask(server.address, question).await;
+        assert_eq!(answers(&answer), expected, "{question}");
+    }
+    for unknown in ["both.example. AAAA", "two.example. AAAA", "text.example. TXT"] {
+        let answer = Ask::new(unknown).edns(1232).over_udp(server.address).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "{unknown}");
+        assert_eq!(super::scenario::errors(&answer), [14], "{unknown}");
+    }
+    assert_eq!(server.stats.snapshot().clients_over_share, 3);
+    assert_eq!(upstream.asked()[asked..], ["random.example. A"], "nobody else was asked");
+}

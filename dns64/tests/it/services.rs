@@ -106,3 +106,20 @@ async fn an_upstream_that_is_slow_about_it_holds_nothing_up() {
     assert_eq!(additionals(&answer).len(), 1);
     assert!(!upstream.asked().contains(&"v4.example. A".to_owned()), "the question before has not timed out");
 }
+
+#[tokio::test]
+async fn what_is_beside_an_answer_is_explained() {
+    let upstream = upstream().await;
+    let server = start_with(&upstream).await;
+    let beside = async |name: &str| {
+        let told = server.explainer.explain(name, "HTTPS", "127.0.0.1".parse().unwrap(), None).await.unwrap();
+        let rules = told.rules.iter().filter(|rule| rule.rule == "additional section");
+        rules.map(|rule| rule.finding.clone()).collect::<Vec<_>>()
+    };
+    let added = "v4.example. is there with A records alone, so 2001:db8:64::c000:221 is added";
+    assert_eq!(beside("web.example").await, [added]);
+    assert!(beside("plain.example").await.is_empty());
+    server.policy.set_prefix_state("2001:db8:64::/96".parse().unwrap(), dns64::PrefixState::Down);
+    let none = "v4.example. is there with A records alone, and nothing can be added";
+    assert_eq!(beside("web.example").await, [none]);
+}
