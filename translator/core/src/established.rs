@@ -41,15 +41,15 @@ impl Pass<'_> {
         let terms = self.terms;
         let (prefix, vouched) = terms.vouched?;
         let plain = Plain6::of(packet.bytes())?;
-        let carried = Carried::of(plain.protocol, plain.transport(packet.bytes()))?;
-        let remote = vouched.extract(plain.destination)?;
-        if plain.hop_limit <= 1 || terms.pool.index_of(remote).is_some() {
+        let carried = Carried::of(plain.protocol(), plain.transport)?;
+        let remote = vouched.extract(plain.destination())?;
+        if plain.hop_limit() <= 1 || terms.pool.index_of(remote).is_some() {
             return None;
         }
         let (packets, bytes) = segments(packet);
         let outgoing = Outgoing {
             protocol: carried.protocol,
-            source: plain.source,
+            source: plain.source(),
             source_port: carried.source_port,
             remote,
             remote_port: carried.destination_port,
@@ -59,7 +59,7 @@ impl Pass<'_> {
             bytes,
         };
         let External { address, port } =
-            self.translator.shard_of(plain.source).known_outbound(&self.rules(), &outgoing).ok()?;
+            self.translator.shard_of(plain.source()).known_outbound(self.rules(), &outgoing).ok()?;
         let to = Endpoints {
             source: terms.pool.address(address),
             source_port: port,
@@ -67,7 +67,7 @@ impl Pass<'_> {
             destination_port: carried.destination_port,
         };
         let identification = self.worker.identifications.next();
-        rewrite::plain_six_to_four(packet, &plain, &to, &terms.policy.header, identification);
+        rewrite::plain_six_to_four(packet, &to, &terms.policy.header, identification);
         self.worker.counters.count_translated(Direction::SixToFour, carried.protocol, packets.into(), bytes.into());
         Some(())
     }
@@ -77,34 +77,34 @@ impl Pass<'_> {
     pub(crate) fn established_four_to_six(&mut self, packet: &mut PacketBuf<'_>) -> Option<()> {
         let terms = self.terms;
         let plain = Plain4::of(packet.bytes())?;
-        let carried = Carried::of(plain.protocol, plain.transport(packet.bytes()))?;
+        let carried = Carried::of(plain.protocol(), plain.transport)?;
         let pool = &terms.pool;
-        let fits = plain.dont_fragment || self.fits_ipv6(packet.len() + 20);
-        if plain.ttl <= 1 || !fits || terms.vouched.is_none() || pool.index_of(plain.source).is_some() {
+        let fits = plain.dont_fragment() || self.fits_ipv6(packet.len() + 20);
+        if plain.ttl() <= 1 || !fits || terms.vouched.is_none() || pool.index_of(plain.source()).is_some() {
             return None;
         }
         let (packets, bytes) = segments(packet);
-        let external = External { address: pool.index_of(plain.destination)?, port: carried.destination_port };
+        let external = External { address: pool.index_of(plain.destination())?, port: carried.destination_port };
         let incoming = Incoming {
             protocol: carried.protocol,
             external,
-            remote: plain.source,
+            remote: plain.source(),
             remote_port: carried.source_port,
             trigger: carried.trigger,
             packets,
             bytes,
         };
         let (mut shard, mapping) =
-            self.translator.owner_of(pool, carried.protocol, external, (plain.source, carried.source_port))?;
-        let Internal { address, port, prefix } = shard.known_inbound(&self.rules(), mapping, &incoming).ok()?;
+            self.translator.owner_of(pool, carried.protocol, external, (plain.source(), carried.source_port))?;
+        let Internal { address, port, prefix } = shard.known_inbound(self.rules(), mapping, &incoming).ok()?;
         drop(shard);
         let to = Endpoints {
-            source: terms.prefixes.at(prefix).embed(plain.source),
+            source: terms.prefixes.at(prefix).embed(plain.source()),
             source_port: carried.source_port,
             destination: address,
             destination_port: port,
         };
-        rewrite::plain_four_to_six(packet, &plain, &to, &terms.policy.header);
+        rewrite::plain_four_to_six(packet, &to, &terms.policy.header);
         self.worker.counters.count_translated(Direction::FourToSix, carried.protocol, packets.into(), bytes.into());
         Some(())
     }

@@ -12,7 +12,7 @@ use crate::terms::Terms;
 use crate::verdict::DropReason;
 
 /// Checks a packet from the IPv6 side. Returns the number of the prefix it was sent to and the IPv4 destination.
-#[inline]
+#[inline(always)]
 pub(crate) fn from_ipv6(terms: &Terms, source: Ipv6Addr, destination: Ipv6Addr) -> Result<(u8, Ipv4Addr), DropReason> {
     if !is_sender6(source) {
         return Err(DropReason::IllegalSource);
@@ -48,7 +48,7 @@ pub(crate) fn exclusion(
 /// Checks a packet from the IPv4 side. Returns the pool address it was sent to, with the port still to be filled in.
 ///
 /// `hairpinned` is set for a packet that has just been translated from the IPv6 side: its source is in the pool.
-#[inline]
+#[inline(always)]
 pub(crate) fn from_ipv4(
     pool: &Pool,
     source: Ipv4Addr,
@@ -90,7 +90,7 @@ pub(crate) fn unparsed_v4(pool: &Pool, packet: &[u8], error: ParseError) -> Stop
 }
 
 /// Whether the prefix may stand for this IPv4 address (RFC 6052 §3.1).
-#[inline]
+#[inline(always)]
 pub(crate) fn may_represent(terms: &Terms, prefix: u8, address: Ipv4Addr) -> Result<(), DropReason> {
     // Most addresses may be under any prefix.
     if special::is_global(address) {

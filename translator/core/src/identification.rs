@@ -54,7 +54,7 @@ impl Identifications {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> u16 {
         if self.left == 0 {
             self.refill();

@@ -105,14 +105,14 @@ impl Pass<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, incoming: &Incoming) -> Result<Internal, DropReason> {
         let translator = self.translator;
         let remote = (incoming.remote, incoming.remote_port);
         let (mut shard, mapping) = translator
             .owner_of(&self.terms.pool, incoming.protocol, incoming.external, remote)
             .ok_or(DropReason::NoMapping)?;
-        match shard.known_inbound(&self.rules(), mapping, incoming) {
+        match shard.known_inbound(self.rules(), mapping, incoming) {
             Ok(internal) => Ok(internal),
             // The host's own pings have identifiers of the same range: without a session, it is the host's.
             Err(_) if incoming.protocol == Protocol::Icmp && self.is_shared(incoming.external) => {

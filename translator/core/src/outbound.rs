@@ -97,9 +97,10 @@ impl Pass<'_> {
     }
 
     /// Takes a packet to its session, or makes one for it.
+    #[inline(always)]
     fn send(&mut self, outgoing: &Outgoing) -> Result<External, DropReason> {
         let mut shard = self.translator.shard_of(outgoing.source);
-        match shard.known_outbound(&self.rules(), outgoing) {
+        match shard.known_outbound(self.rules(), outgoing) {
             Ok(external) => Ok(external),
             Err(mapping) => shard.open_outbound(&mut self.context(), mapping, outgoing),
         }

@@ -55,7 +55,7 @@ impl Pass<'_> {
     /// What a packet's effect on its session depends on.
     #[inline(always)]
     pub(crate) const fn rules(&self) -> Rules<'_> {
-        Rules { policy: &self.terms.policy, lifetimes: &self.terms.lifetimes, tick: self.tick }
+        Rules { terms: self.terms, tick: self.tick }
     }
 
     /// What the session tables need of this batch.

@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::PacketBuf;
 
 /// A one's complement sum of 16-bit words in network order, not folded yet.
+///
+/// It is the same sum in either byte order (RFC 1071 §2 (B)), and 64 bits wide as well as 16 (C): words are added as the
+/// machine reads them, as many as a register holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -16,21 +19,28 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn word(self, word: u16) -> Self {
-        Self(self.0 + word as u64)
+        self.add(word.to_be() as u64)
     }
 
     /// With a 32-bit value, two words.
     #[inline]
     #[must_use]
     pub const fn long(self, value: u32) -> Self {
-        Self(self.0 + value as u64)
+        self.add(value.to_be() as u64)
+    }
+
+    /// With four bytes as they stand in a packet, two words.
+    #[inline]
+    #[must_use]
+    pub const fn long_bytes(self, bytes: [u8; 4]) -> Self {
+        self.add(u32::from_ne_bytes(bytes) as u64)
     }
 
     /// With an IPv4 address.
     #[inline]
     #[must_use]
     pub const fn v4(self, address: Ipv4Addr) -> Self {
-        self.long(address.to_bits())
+        self.long_bytes(address.octets())
     }
 
     /// With an IPv6 address.
@@ -38,9 +48,8 @@ impl Sum {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the address is taken apart")]
     pub const fn v6(self, address: Ipv6Addr) -> Self {
-        let bits = address.to_bits();
-        let (high, low) = ((bits >> 64) as u64, bits as u64);
-        Self(self.0 + (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff))
+        let bits = u128::from_ne_bytes(address.octets());
+        self.add((bits >> 64) as u64).add(bits as u64)
     }
 
     /// With the words of `bytes`, a last odd byte filled up with zero.
@@ -49,33 +58,36 @@ impl Sum {
         let (longs, rest) = bytes.as_chunks::<4>();
         let mut last = [0; 4];
         last[..rest.len()].copy_from_slice(rest);
-        // The sum is the same in either byte order (RFC 1071 §2 (B)): words are added as the machine reads them.
-        let native = longs.iter().chain([&last]).map(|long| u64::from(u32::from_ne_bytes(*long))).sum();
-        self.word(u16::from_be(Self(native).fold()))
+        // No carry can come of the words of a packet, so that this adds several at a time.
+        self.add(longs.iter().chain([&last]).map(|long| u64::from(u32::from_ne_bytes(*long))).sum())
     }
 
     /// With what `other` has.
     #[inline]
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        self.add(other.0)
     }
 
     /// The sum in 16 bits, carries added back. It is zero only if all that was added is zero.
     #[inline]
     #[must_use]
     pub const fn fold(self) -> u16 {
-        // Adding the halves both ways round puts into the upper one their sum with its carry (RFC 1071 §2 (B)).
+        // Adding the halves both ways round puts into the upper one their sum with its carry.
         let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
-        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+        u16::from_be((sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16)
     }
 
     /// The same sum with `other` taken away.
     #[inline]
     const fn minus(self, other: Self) -> Self {
-        /// Zero in this arithmetic, and more than the sum of any headers.
-        const ZERO: u64 = 0xffff << 47;
-        Self(self.0 + (ZERO - other.0))
+        self.add(!other.0)
+    }
+
+    #[inline]
+    const fn add(self, words: u64) -> Self {
+        let (sum, carry) = self.0.overflowing_add(words);
+        Self(sum + carry as u64)
     }
 
     /// The checksum: the complement of the folded sum.
@@ -94,7 +106,7 @@ pub const fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, le
 }
 
 /// The sum of IPv6's pseudo-header (RFC 8200 §8.1); `len` is that of transport header and payload in bytes.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub const fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, len: u32) -> Sum {
     Sum::ZERO.v6(source).v6(destination).word(protocol as u16).long(len)
@@ -103,7 +115,7 @@ pub const fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, le
 /// `checksum` after `removed` has made place for `added` in what it covers (RFC 1624 §3, equation 3).
 ///
 /// A checksum that was wrong is as wrong as before.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub const fn update(checksum: u16, removed: Sum, added: Sum) -> u16 {
     added.word(!checksum).minus(removed).checksum()

@@ -84,7 +84,7 @@ impl V6Headers {
 }
 
 /// The IPv6 headers of a packet, the hop limit not decremented.
-#[inline]
+#[inline(always)]
 pub(super) fn headers(parsed: &Parsed4, to: &Endpoints<Ipv6Addr>, policy: &HeaderPolicy, flow_seed: u64) -> V6Headers {
     let protocol = translated_protocol(parsed, protocol_number::ICMP, protocol_number::ICMPV6);
     let fragment = parsed.fragment.map(|at| fragment_header(protocol, at, parsed.identification));

@@ -75,6 +75,12 @@ impl V6Header {
     }
 }
 
+/// The `N` bytes at `at` of a header, which has them.
+#[inline(always)]
+pub(super) fn part<const N: usize>(header: &[u8], at: usize) -> &[u8; N] {
+    header.get(at..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
+}
+
 /// A Fragment header (RFC 8200 §4.5).
 pub(super) fn fragment_header(next: u8, at: Fragment, identification: u32) -> [u8; 8] {
     let [a, b] = (at.offset & 0xfff8 | u16::from(at.more)).to_be_bytes();

@@ -1,4 +1,7 @@
 //! Packets that are TCP or UDP right behind a plain IP header, in one piece: the same translation with less to ask.
+//!
+//! They are read where they stand, and again when they are rewritten: what is not read before it is needed is in nobody's
+//! way while the session is looked up.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,159 +13,172 @@ use crate::packet::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::packet::{PacketBuf, protocol_number};
 use crate::policy::HeaderPolicy;
 
-/// The fields of an IPv6 header with nothing between it and TCP or UDP, in a packet with nothing behind it.
+/// An IPv6 packet with nothing between its header and TCP or UDP, and nothing behind it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain6 {
-    pub(crate) source: Ipv6Addr,
-    pub(crate) destination: Ipv6Addr,
-    pub(crate) protocol: u8,
-    pub(crate) hop_limit: u8,
-    traffic_class: u8,
-    payload_len: u16,
+pub(crate) struct Plain6<'p> {
+    header: &'p [u8; V6],
+    /// What follows the header.
+    pub(crate) transport: &'p [u8],
 }
 
-/// The fields of an IPv4 header without options in front of TCP or UDP, in one piece and with nothing behind it.
+/// An IPv4 packet without options in front of TCP or UDP, in one piece and with nothing behind it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain4 {
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
-    pub(crate) protocol: u8,
-    pub(crate) ttl: u8,
-    pub(crate) dont_fragment: bool,
-    traffic_class: u8,
-    payload_len: u16,
+pub(crate) struct Plain4<'p> {
+    header: &'p [u8; V4],
+    /// What follows the header.
+    pub(crate) transport: &'p [u8],
 }
 
 const V6: usize = V6_LEN as usize;
 const V4: usize = V4_LEN as usize;
 
-impl Plain6 {
+impl<'p> Plain6<'p> {
     #[inline(always)]
-    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
-        let (header, payload) = packet.split_first_chunk::<V6>()?;
+    pub(crate) fn of(packet: &'p [u8]) -> Option<Self> {
+        let (header, transport) = packet.split_first_chunk::<V6>()?;
         let payload_len = u16::from_be_bytes([header[4], header[5]]);
         // What IPv4 cannot announce is for others to refuse.
-        if header[0] >> 4 != 6 || payload.len() != usize::from(payload_len) || payload_len > u16::MAX - V4_LEN {
+        if header[0] >> 4 != 6 || transport.len() != usize::from(payload_len) || payload_len > u16::MAX - V4_LEN {
             return None;
         }
-        let [_, _, _, _, _, _, _, _, addresses @ ..] = *header;
-        let (source, destination) = addresses.split_first_chunk::<16>()?;
-        Some(Self {
-            source: Ipv6Addr::from(*source),
-            destination: Ipv6Addr::from(*destination.first_chunk::<16>()?),
-            protocol: header[6],
-            hop_limit: header[7],
-            traffic_class: header[0] << 4 | header[1] >> 4,
-            payload_len,
-        })
+        Some(Self { header, transport })
     }
 
-    /// What follows the header, in the packet it was read from.
     #[inline(always)]
-    pub(crate) fn transport<'p>(&self, packet: &'p [u8]) -> &'p [u8] {
-        packet.get(V6..).unwrap_or_default()
+    pub(crate) const fn protocol(self) -> u8 {
+        self.header[6]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn hop_limit(self) -> u8 {
+        self.header[7]
+    }
+
+    #[inline(always)]
+    pub(crate) fn source(self) -> Ipv6Addr {
+        Ipv6Addr::from(*header::part(self.header, 8))
+    }
+
+    #[inline(always)]
+    pub(crate) fn destination(self) -> Ipv6Addr {
+        Ipv6Addr::from(*header::part(self.header, 24))
     }
 }
 
-impl Plain4 {
+impl<'p> Plain4<'p> {
     #[inline(always)]
-    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
-        let (header, payload) = packet.split_first_chunk::<V4>()?;
-        let [version, class, a, b, _, _, c, d, ttl, protocol, _, _, e, f, g, h, i, j, k, l] = *header;
-        let (total_len, place) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        if version != 0x45 || place & !DONT_FRAGMENT != 0 || packet.len() != usize::from(total_len) {
+    pub(crate) fn of(packet: &'p [u8]) -> Option<Self> {
+        let (header, transport) = packet.split_first_chunk::<V4>()?;
+        let total_len = u16::from_be_bytes([header[2], header[3]]);
+        let place = u16::from_be_bytes([header[6], header[7]]);
+        if header[0] != 0x45 || place & !DONT_FRAGMENT != 0 || packet.len() != usize::from(total_len) {
             return None;
         }
         let longs = header.as_chunks::<4>().0.iter();
-        if longs.fold(Sum::ZERO, |sum, long| sum.long(u32::from_be_bytes(*long))).fold() != 0xffff {
+        if longs.fold(Sum::ZERO, |sum, long| sum.long_bytes(*long)).fold() != 0xffff {
             return None;
         }
-        Some(Self {
-            source: Ipv4Addr::new(e, f, g, h),
-            destination: Ipv4Addr::new(i, j, k, l),
-            protocol,
-            ttl,
-            dont_fragment: place != 0,
-            traffic_class: class,
-            payload_len: u16::try_from(payload.len()).ok()?,
-        })
+        Some(Self { header, transport })
     }
 
-    /// What follows the header, in the packet it was read from.
     #[inline(always)]
-    pub(crate) fn transport<'p>(&self, packet: &'p [u8]) -> &'p [u8] {
-        packet.get(V4..).unwrap_or_default()
+    pub(crate) const fn protocol(self) -> u8 {
+        self.header[9]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn ttl(self) -> u8 {
+        self.header[8]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn dont_fragment(self) -> bool {
+        self.header[6] != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn source(self) -> Ipv4Addr {
+        Ipv4Addr::from(*header::part(self.header, 12))
+    }
+
+    #[inline(always)]
+    pub(crate) fn destination(self) -> Ipv4Addr {
+        Ipv4Addr::from(*header::part(self.header, 16))
     }
 }
 
-/// As [`super::six_to_four`], for the packet that `plain` was read from, of which the transport header is whole.
+/// As [`super::six_to_four`], for a packet that is [`Plain6`] with a whole transport header.
 #[inline(always)]
 pub(crate) fn plain_six_to_four(
     packet: &mut PacketBuf<'_>,
-    plain: &Plain6,
     to: &Endpoints<Ipv4Addr>,
     policy: &HeaderPolicy,
     identification: u16,
 ) {
-    let total_len = plain.payload_len + V4_LEN;
-    let longest = if packet.offload.gso.is_none() { total_len.into() } else { transport::segment_len(packet, V6) + V4 };
+    let checksum = packet.offload.checksum;
+    let longest = if packet.offload.gso.is_none() { packet.len() } else { transport::segment_len(packet, V6) + V6 };
+    let Some((front, transport)) = packet.bytes_mut().split_first_chunk_mut::<V6>() else {
+        debug_assert!(false, "the header is whole");
+        return;
+    };
+    let (protocol, payload_len) = (front[6], u16::from_be_bytes([front[4], front[5]]));
     let header = V4Header {
-        traffic_class: header::tos(plain.traffic_class, policy),
-        total_len,
+        traffic_class: header::tos(front[0] << 4 | front[1] >> 4, policy),
+        total_len: payload_len + V4_LEN,
         identification,
-        flags_and_offset: dont_fragment(longest),
-        ttl: plain.hop_limit - 1,
-        protocol: plain.protocol,
+        flags_and_offset: dont_fragment(longest - (V6 - V4)),
+        ttl: front[7] - 1,
+        protocol,
         source: to.source,
         destination: to.destination,
     };
-    let fix = if packet.offload.checksum.is_some_and(|partial| partial.start == V6_LEN) {
-        Fix::Partial(pseudo_v4(to.source, to.destination, plain.protocol, plain.payload_len.into()).fold())
+    let fix = if checksum.is_some_and(|partial| partial.start == V6_LEN) {
+        Fix::Partial(pseudo_v4(to.source, to.destination, protocol, payload_len.into()).fold())
     } else {
         Fix::Update {
-            removed: Sum::ZERO.v6(plain.source).v6(plain.destination),
+            removed: Sum::ZERO.v6(Ipv6Addr::from(*header::part(front, 8))).v6(Ipv6Addr::from(*header::part(front, 24))),
             added: Sum::ZERO.v4(to.source).v4(to.destination),
         }
     };
-    let (front, transport) = packet.bytes_mut().split_at_mut(V6);
-    rewrite_transport(transport, plain.protocol, transport::ports(to.source_port, to.destination_port), fix);
+    rewrite_transport(transport, protocol, transport::ports(to.source_port, to.destination_port), fix);
     front[V6 - V4..].copy_from_slice(&header.to_bytes());
     packet.cut_front(V6 - V4);
-    if packet.offload.checksum.is_some() || packet.offload.gso.is_some() {
+    if checksum.is_some() || packet.offload.gso.is_some() {
         transport::move_offload(packet, V6_LEN, V4_LEN);
     }
 }
 
-/// As [`super::four_to_six`], for the packet that `plain` was read from, of which the transport header is whole.
+/// As [`super::four_to_six`], for a packet that is [`Plain4`] with a whole transport header.
 #[inline(always)]
-pub(crate) fn plain_four_to_six(
-    packet: &mut PacketBuf<'_>,
-    plain: &Plain4,
-    to: &Endpoints<Ipv6Addr>,
-    policy: &HeaderPolicy,
-) {
+pub(crate) fn plain_four_to_six(packet: &mut PacketBuf<'_>, to: &Endpoints<Ipv6Addr>, policy: &HeaderPolicy) {
+    let checksum = packet.offload.checksum;
+    packet.grow_front(V6 - V4);
+    let Some((front, transport)) = packet.bytes_mut().split_first_chunk_mut::<V6>() else {
+        debug_assert!(false, "the header is whole");
+        return;
+    };
+    let old = *header::part::<V4>(front, V6 - V4);
+    let (protocol, payload_len) = (old[9], u16::from_be_bytes([old[2], old[3]]) - V4_LEN);
     let header = V6Header {
-        traffic_class: header::traffic_class(plain.traffic_class, policy),
+        traffic_class: header::traffic_class(old[1], policy),
         flow_label: 0,
-        payload_len: plain.payload_len,
-        next_header: plain.protocol,
-        hop_limit: plain.ttl - 1,
+        payload_len,
+        next_header: protocol,
+        hop_limit: old[8] - 1,
         source: to.source,
         destination: to.destination,
     };
-    let fix = if packet.offload.checksum.is_some_and(|partial| partial.start == V4_LEN) {
-        Fix::Partial(pseudo_v6(to.source, to.destination, plain.protocol, plain.payload_len.into()).fold())
+    let fix = if checksum.is_some_and(|partial| partial.start == V4_LEN) {
+        Fix::Partial(pseudo_v6(to.source, to.destination, protocol, payload_len.into()).fold())
     } else {
         Fix::Update {
-            removed: Sum::ZERO.v4(plain.source).v4(plain.destination),
+            removed: Sum::ZERO.long_bytes(*header::part(&old, 12)).long_bytes(*header::part(&old, 16)),
             added: Sum::ZERO.v6(to.source).v6(to.destination),
         }
     };
-    packet.grow_front(V6 - V4);
-    let (front, transport) = packet.bytes_mut().split_at_mut(V6);
-    rewrite_transport(transport, plain.protocol, transport::ports(to.source_port, to.destination_port), fix);
-    front.copy_from_slice(&header.to_bytes());
-    if packet.offload.checksum.is_some() || packet.offload.gso.is_some() {
+    rewrite_transport(transport, protocol, transport::ports(to.source_port, to.destination_port), fix);
+    *front = header.to_bytes();
+    if checksum.is_some() || packet.offload.gso.is_some() {
         transport::move_offload(packet, V4_LEN, V6_LEN);
     }
 }

@@ -30,8 +30,8 @@ impl Fix {
 pub(super) fn tcp(segment: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
     let header = segment.first_chunk_mut::<18>()?;
     let [a, b, c, d, .., e, f] = *header;
-    let old = Sum::ZERO.long(u32::from_be_bytes([a, b, c, d]));
-    let checksum = fix.apply([e, f], old, Sum::ZERO.long(u32::from_be_bytes(ports)));
+    let old = Sum::ZERO.long_bytes([a, b, c, d]);
+    let checksum = fix.apply([e, f], old, Sum::ZERO.long_bytes(ports));
     header[0..4].copy_from_slice(&ports);
     header[16..18].copy_from_slice(&checksum.to_be_bytes());
     Some(())
@@ -42,15 +42,15 @@ pub(super) fn tcp(segment: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
 pub(super) fn udp(datagram: &mut [u8], ports: [u8; 4], fix: Fix) -> Option<()> {
     let header = datagram.first_chunk_mut::<8>()?;
     let [a, b, c, d, _, _, e, f] = *header;
-    let old = Sum::ZERO.long(u32::from_be_bytes([a, b, c, d]));
-    let checksum = fix.apply([e, f], old, Sum::ZERO.long(u32::from_be_bytes(ports)));
+    let old = Sum::ZERO.long_bytes([a, b, c, d]);
+    let checksum = fix.apply([e, f], old, Sum::ZERO.long_bytes(ports));
     header[0..4].copy_from_slice(&ports);
     header[6..8].copy_from_slice(&never_zero(checksum).to_be_bytes());
     Some(())
 }
 
 /// Gives an echo message its new type and identifier; none if its header is not there.
-#[inline]
+#[inline(always)]
 pub(super) fn echo(message: &mut [u8], kind: u8, identifier: u16, fix: Fix) -> Option<()> {
     let header = message.first_chunk_mut::<8>()?;
     let [old_kind, code, c, d, e, f, ..] = *header;

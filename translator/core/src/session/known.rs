@@ -2,56 +2,86 @@
 
 use std::net::Ipv6Addr;
 
-use super::entry::{Mapping, MappingKind};
+use super::entry::{Mapping, MappingKind, Session};
 use super::overlap::{EVERYWHERE, Scope};
 use super::pool::External;
-use super::refresh::Rules;
-use super::shard::{Incoming, Internal, Outgoing, Shard};
+use super::refresh::{Rules, States};
+use super::shard::{Incoming, Internal, Outgoing, Shard, Trigger};
 use super::wheel::Tick;
 use crate::packet::Protocol;
 use crate::policy::{MappingBehavior, Policy};
 use crate::verdict::Direction;
 
+/// What a packet adds to its session.
+struct Passing {
+    protocol: Protocol,
+    trigger: Trigger,
+    direction: Direction,
+    packets: u32,
+    bytes: u32,
+}
+
 impl Shard {
     /// Takes a packet from the IPv6 side to its session: the pool address and port to send it from. If it has no session,
     /// the mapping that it has, if any, for [`Shard::open_outbound`].
-    #[inline(never)]
-    pub(crate) fn known_outbound(&mut self, rules: &Rules<'_>, packet: &Outgoing) -> Result<External, Option<u32>> {
+    #[inline(always)]
+    pub(crate) fn known_outbound(&mut self, rules: Rules<'_>, packet: &Outgoing) -> Result<External, Option<u32>> {
+        let Outgoing { protocol, trigger, packets, bytes, .. } = *packet;
         let scope = (packet.remote, packet.remote_port);
         let internal = (packet.source, packet.source_port);
-        let (mapping, entry) = self.mapping_towards(rules.policy, packet.protocol, internal, scope).ok_or(None)?;
-        let external = entry.external;
-        let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
-        let Self { sessions, states, .. } = self;
-        let session = &mut sessions[index];
-        session.outbound.add(packet.packets, packet.bytes);
-        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::SixToFour, states) {
-            self.bring_forward(index, sooner);
-        }
+        let (mapping, entry) = self.mapping_towards(&rules.terms.policy, protocol, internal, scope).ok_or(None)?;
+        let (external, own) = (entry.external, entry.own);
+        let passing = Passing { protocol, trigger, direction: Direction::SixToFour, packets, bytes };
+        self.pass(mapping, own, scope, rules, passing).ok_or(Some(mapping))?;
         Ok(external)
     }
 
     /// Takes a packet from the IPv4 side, whose port's slot names `mapping`, to its session: the host to send it to. If it
     /// has no session, the mapping that it has, if any, for [`Shard::open_inbound`].
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn known_inbound(
         &mut self,
-        rules: &Rules<'_>,
+        rules: Rules<'_>,
         mapping: u32,
         packet: &Incoming,
     ) -> Result<Internal, Option<u32>> {
+        let Incoming { protocol, trigger, packets, bytes, .. } = *packet;
         let scope = (packet.remote, packet.remote_port);
-        let entry = self.owner(mapping, packet.protocol, packet.external, scope).ok_or(None)?;
-        let index = self.session_of(mapping, entry, scope).ok_or(Some(mapping))?;
-        let (address, port) = (entry.internal, entry.internal_port);
+        let entry = self.owner(mapping, protocol, packet.external, scope).ok_or(None)?;
+        let (address, port, own) = (entry.internal, entry.internal_port, entry.own);
+        let passing = Passing { protocol, trigger, direction: Direction::FourToSix, packets, bytes };
+        let prefix = self.pass(mapping, own, scope, rules, passing).ok_or(Some(mapping))?;
+        Ok(Internal { address, port, prefix })
+    }
+
+    /// Lets a packet have its effect on the session of `mapping` with `remote`, of which the mapping's own session may be
+    /// the one. Returns the prefix that the session is under, or nothing if there is no such session.
+    #[inline(always)]
+    fn pass(&mut self, mapping: u32, own: u32, remote: Scope, rules: Rules<'_>, packet: Passing) -> Option<u8> {
+        let Self { sessions, states, .. } = self;
+        match sessions.get_mut(own) {
+            Some(session) if (session.remote, session.remote_port) == remote => {
+                let (prefix, sooner) = (session.prefix, session.pass(rules, packet, states));
+                if let Some(sooner) = sooner {
+                    self.bring_forward(own, sooner);
+                }
+                Some(prefix)
+            }
+            _ => self.pass_in_table(mapping, remote, rules, packet),
+        }
+    }
+
+    /// As [`Shard::pass`], of a session that is not its mapping's own.
+    #[inline(never)]
+    fn pass_in_table(&mut self, mapping: u32, remote: Scope, rules: Rules<'_>, packet: Passing) -> Option<u8> {
+        let index = self.session_of(mapping, &self.mappings[mapping], remote)?;
         let Self { sessions, states, .. } = self;
         let session = &mut sessions[index];
-        let prefix = session.prefix;
-        session.inbound.add(packet.packets, packet.bytes);
-        if let Some(sooner) = session.refresh(rules, packet.protocol, packet.trigger, Direction::FourToSix, states) {
+        let (prefix, sooner) = (session.prefix, session.pass(rules, packet, states));
+        if let Some(sooner) = sooner {
             self.bring_forward(index, sooner);
         }
-        Ok(Internal { address, port, prefix })
+        Some(prefix)
     }
 
     /// The pool address and port of a host's own, for the packet inside an ICMP error that the host's side sent about
@@ -100,7 +130,7 @@ impl Shard {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn mapping_of(
         &self,
         protocol: Protocol,
@@ -108,12 +138,15 @@ impl Shard {
         scope: Scope,
     ) -> Option<(u32, &Mapping)> {
         let hash = self.keys.internal(protocol, address, port, scope);
-        self.by_internal.iter_hash(hash).map(|&index| (index, &self.mappings[index])).find(|(_, mapping)| {
+        let same = |&index: &u32| {
+            let mapping = &self.mappings[index];
             mapping.internal == address
                 && mapping.internal_port == port
                 && mapping.protocol == protocol
                 && mapping.scope == scope
-        })
+        };
+        let index = *self.by_internal.find(hash, same)?;
+        Some((index, &self.mappings[index]))
     }
 
     /// The mapping that a slot names, if the slot still says the truth: between reading it and locking the shard, the
@@ -136,7 +169,7 @@ impl Shard {
     }
 
     /// The session of a mapping with `remote`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn session_of(&self, mapping: u32, entry: &Mapping, remote: Scope) -> Option<u32> {
         let mut in_table = entry.sessions;
         if entry.own != Mapping::NO_OWN {
@@ -164,5 +197,18 @@ impl Shard {
         self.wheel.remove(&mut self.sessions, index);
         self.sessions[index].expires = deadline;
         self.wheel.insert(&mut self.sessions, index);
+    }
+}
+
+impl Session {
+    #[inline(always)]
+    fn pass(&mut self, rules: Rules<'_>, packet: Passing, states: &mut States) -> Option<Tick> {
+        let Passing { protocol, trigger, direction, packets, bytes } = packet;
+        let tally = match direction {
+            Direction::SixToFour => &mut self.outbound,
+            Direction::FourToSix => &mut self.inbound,
+        };
+        tally.add(packets, bytes);
+        self.refresh(rules, protocol, trigger, direction, states)
     }
 }

@@ -4,8 +4,10 @@ use super::entry::Session;
 use super::shard::{Tcp, Trigger};
 use super::tcp::{Lifetime, Segment, TcpState, step};
 use super::wheel::Tick;
-use crate::packet::{Protocol, tcp_flags};
-use crate::policy::{Policy, Timers};
+use crate::packet::Protocol;
+use crate::packet::tcp_flags::{ACK, FIN, RST, SYN};
+use crate::policy::Timers;
+use crate::terms::Terms;
 use crate::verdict::Direction;
 
 /// The lifetimes of a policy in units of the wheel, so that a packet only adds.
@@ -68,8 +70,7 @@ impl States {
 /// What a packet's effect on its session depends on beside the two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'r> {
-    pub(crate) policy: &'r Policy,
-    pub(crate) lifetimes: &'r Lifetimes,
+    pub(crate) terms: &'r Terms,
     pub(crate) tick: Tick,
 }
 
@@ -79,41 +80,55 @@ impl Session {
     #[inline(always)]
     pub(super) fn refresh(
         &mut self,
-        rules: &Rules<'_>,
+        rules: Rules<'_>,
         protocol: Protocol,
         trigger: Trigger,
         direction: Direction,
         states: &mut States,
     ) -> Option<Tick> {
-        let Rules { policy, lifetimes, tick } = *rules;
-        let refreshes = policy.inbound_refresh || direction == Direction::SixToFour;
+        let lifetimes = &rules.terms.lifetimes;
         let lifetime = match (trigger, protocol) {
-            (Trigger::Tcp(tcp), _) => {
-                if !self.note(tcp, direction) && policy.check_resets {
-                    return None;
-                }
-                let (state, lifetime) = step(self.state, Segment::of(tcp.flags, direction));
-                let before = std::mem::replace(&mut self.state, state);
-                let moved = before != state;
-                if moved {
-                    states.moved(before, state);
-                }
-                if !refreshes && !moved {
-                    return None;
-                }
-                match lifetime {
-                    Lifetime::Established => lifetimes.tcp_established,
-                    Lifetime::Opening => lifetimes.tcp_opening,
-                    Lifetime::Closing => lifetimes.tcp_closing,
-                    Lifetime::Transitory => lifetimes.tcp_transitory,
-                    Lifetime::Unchanged => return None,
-                }
+            // What most segments are: in the middle of a connection they change no state.
+            (Trigger::Tcp(tcp), _) if self.state == TcpState::Established && tcp.flags & (SYN | FIN | RST) == 0 => {
+                self.note_acknowledgment(tcp, direction);
+                lifetimes.tcp_established
             }
-            _ if !refreshes => return None,
-            (_, Protocol::Icmp) => lifetimes.icmp,
-            (_, Protocol::Udp | Protocol::Tcp) => lifetimes.udp,
+            (Trigger::Tcp(tcp), _) => return self.step(rules, tcp, direction, states),
+            (Trigger::Datagram, Protocol::Icmp) => lifetimes.icmp,
+            (Trigger::Datagram, Protocol::Udp | Protocol::Tcp) => lifetimes.udp,
         };
-        let deadline = tick.plus(lifetime);
+        if rules.refresh(direction) { self.live_until(rules.tick.plus(lifetime)) } else { None }
+    }
+
+    /// As [`Session::refresh`], for any segment.
+    #[inline(never)]
+    fn step(&mut self, rules: Rules<'_>, tcp: Tcp, direction: Direction, states: &mut States) -> Option<Tick> {
+        let (Terms { policy, lifetimes, .. }, tick) = (rules.terms, rules.tick);
+        if tcp.flags & RST == 0 {
+            self.note_acknowledgment(tcp, direction);
+        } else if policy.check_resets && !self.expects(tcp, direction) {
+            return None;
+        }
+        let (state, lifetime) = step(self.state, Segment::of(tcp.flags, direction));
+        let before = std::mem::replace(&mut self.state, state);
+        if before != state {
+            states.moved(before, state);
+        } else if !rules.refresh(direction) {
+            return None;
+        }
+        let lifetime = match lifetime {
+            Lifetime::Established => lifetimes.tcp_established,
+            Lifetime::Opening => lifetimes.tcp_opening,
+            Lifetime::Closing => lifetimes.tcp_closing,
+            Lifetime::Transitory => lifetimes.tcp_transitory,
+            Lifetime::Unchanged => return None,
+        };
+        self.live_until(tick.plus(lifetime))
+    }
+
+    /// Moves the deadline. Returns it if it is sooner than the one before, and leaves it to the wheel then.
+    #[inline(always)]
+    fn live_until(&mut self, deadline: Tick) -> Option<Tick> {
         if deadline < self.expires {
             return Some(deadline);
         }
@@ -121,20 +136,28 @@ impl Session {
         None
     }
 
-    /// Keeps what a segment acknowledges. Returns false for a reset that cannot be the other end's: its sequence number
-    /// is far from what the receiver expects (RFC 7857 §2.2).
+    /// Keeps what a segment acknowledges.
     #[inline(always)]
-    const fn note(&mut self, tcp: Tcp, direction: Direction) -> bool {
-        /// The largest receive window that is common, either way: a reset may be late or ahead.
-        const NEAR: u32 = 16 << 20;
-        if tcp.flags & tcp_flags::RST != 0 {
-            let expected = self.expected[direction as usize];
-            return expected == 0 || tcp.sequence.wrapping_sub(expected).wrapping_add(NEAR) <= 2 * NEAR;
-        }
-        if tcp.flags & tcp_flags::ACK != 0 {
+    const fn note_acknowledgment(&mut self, tcp: Tcp, direction: Direction) {
+        if tcp.flags & ACK != 0 {
             let opposite = 1 - direction as usize;
             self.expected[opposite] = tcp.acknowledgment;
         }
-        true
+    }
+
+    /// Whether a reset can be the other end's: its sequence number is near what the receiver expects (RFC 7857 §2.2).
+    const fn expects(&self, reset: Tcp, direction: Direction) -> bool {
+        /// The largest receive window that is common, either way: a reset may be late or ahead.
+        const NEAR: u32 = 16 << 20;
+        let expected = self.expected[direction as usize];
+        expected == 0 || reset.sequence.wrapping_sub(expected).wrapping_add(NEAR) <= 2 * NEAR
+    }
+}
+
+impl Rules<'_> {
+    /// Whether packets of this direction keep sessions alive (RFC 4787 REQ-6).
+    #[inline(always)]
+    const fn refresh(self, direction: Direction) -> bool {
+        self.terms.policy.inbound_refresh || matches!(direction, Direction::SixToFour)
     }
 }

@@ -46,6 +46,12 @@ impl<T: Copy> Slab<T> {
         self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
     }
 
+    /// As [`Slab::get`], to be changed.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
+    }
+
     /// Puts an entry in and returns its index.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         while self.uses.get(self.with_room).is_some_and(|uses| usize::from(uses.count) == CHUNK) {
@@ -121,7 +127,7 @@ impl Uses {
 impl<T> std::ops::Index<u32> for Slab<T> {
     type Output = T;
 
-    #[inline]
+    #[inline(always)]
     fn index(&self, index: u32) -> &T {
         let index = index as usize;
         &self.chunks[index / CHUNK][index % CHUNK]
@@ -129,7 +135,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
 }
 
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
-    #[inline]
+    #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut T {
         let index = index as usize;
         &mut self.chunks[index / CHUNK][index % CHUNK]

@@ -77,7 +77,7 @@ fn parse_with_options(bytes: &[u8], header: &[u8; HEADER]) -> Result<Parsed4, Pa
     parse_payload(bytes, header, header_len)
 }
 
-#[inline]
+#[inline(always)]
 fn parse_payload(bytes: &[u8], header: &[u8; HEADER], header_len: usize) -> Result<Parsed4, ParseError> {
     // A total length below the header's, or beyond the buffer, is no range of it.
     let payload = bytes.get(header_len..usize::from(total_len(header))).ok_or(ParseError::MALFORMED)?;
@@ -136,11 +136,11 @@ fn check_options(mut options: &[u8]) -> Result<(), ParseError> {
 const fn header_sum(header: &[u8; HEADER]) -> Sum {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     Sum::ZERO
-        .long(u32::from_be_bytes([a, b, c, d]))
-        .long(u32::from_be_bytes([e, f, g, h]))
-        .long(u32::from_be_bytes([i, j, k, l]))
-        .long(u32::from_be_bytes([m, n, o, p]))
-        .long(u32::from_be_bytes([q, r, s, t]))
+        .long_bytes([a, b, c, d])
+        .long_bytes([e, f, g, h])
+        .long_bytes([i, j, k, l])
+        .long_bytes([m, n, o, p])
+        .long_bytes([q, r, s, t])
 }
 
 #[inline]
