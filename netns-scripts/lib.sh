@@ -55,7 +55,9 @@ apt_install() {
             chmod +x "$policy"
         fi
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"
+        # A new machine may be installing its own updates.
+        local patient=(-o "DPkg::Lock::Timeout=300")
+        apt-get "${patient[@]}" update -qq && apt-get "${patient[@]}" install -y -qq --no-install-recommends "$@"
     ) || die "apt-get could not install $*:"$'\n'"$output"
     has_tool systemctl || return 0
     for package in "$@"; do
