@@ -27,6 +27,9 @@ const LEAST_PER_SHARD: usize = 64;
 /// The longest key in bytes: a name, type and class, and the flags.
 const LONGEST_KEY: usize = 255 + 4 + 1;
 
+/// The time of the cache's making, in milliseconds: what is kept can be made older than that.
+const EPOCH: u64 = 1 << 40;
+
 /// Answers of upstreams by question.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -139,9 +142,17 @@ impl Cache {
         self.shard(hash).insert(slot, key, now, &self.stats);
     }
 
-    /// Milliseconds since the cache was made.
+    /// Milliseconds since [`EPOCH`] milliseconds before the cache was made.
     fn time(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+        EPOCH + u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(EPOCH)
+    }
+
+    /// Makes all answers older.
+    pub(crate) fn age(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(EPOCH);
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).age(by);
+        }
     }
 
     /// Forgets all answers but those to questions that are to be kept; returns how many were forgotten.

@@ -54,6 +54,13 @@ impl Failures {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| keep(key));
     }
 
+    /// Makes all failures older.
+    pub(crate) fn age(&self, by: Duration) {
+        for (until, _) in self.failures.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            *until = until.checked_sub(by).unwrap_or(*until);
+        }
+    }
+
     /// Forgets a failure that is over.
     pub(crate) fn remove(&self, key: &[u8]) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

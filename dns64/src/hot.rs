@@ -7,6 +7,7 @@
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use tokio::time::Instant;
@@ -22,6 +23,9 @@ const LARGEST: usize = 1232;
 /// The longest key: a name, type and class, the flags that count, and the view.
 const LONGEST_KEY: usize = 255 + 4 + 1 + 2;
 
+/// The time of the table's making, in seconds: what is kept can be made older than that.
+const EPOCH: u32 = 1 << 30;
+
 /// Answers by key.
 #[derive(Debug)]
 pub(crate) struct Hot {
@@ -36,7 +40,7 @@ pub(crate) struct Hot {
 
 type Place = [Option<Ready>; WAYS];
 
-/// One answer. Times are seconds since the table was made.
+/// One answer. Times are seconds since [`EPOCH`] seconds before the table was made.
 #[derive(Debug)]
 struct Ready {
     hash: u64,
@@ -137,6 +141,17 @@ impl Hot {
         }
     }
 
+    /// Makes all answers older, by whole seconds.
+    pub(crate) fn age(&self, by: Duration) {
+        let by = u32::try_from(by.as_secs()).unwrap_or(EPOCH);
+        for place in &self.places {
+            for ready in lock(place).iter_mut().flatten() {
+                ready.made = ready.made.saturating_sub(by);
+                ready.ends = ready.ends.saturating_sub(by);
+            }
+        }
+    }
+
     /// Frees memory until so much more fits. What is freed is what a hand that goes around comes upon.
     fn make_room(&self, size: usize, now: u32) -> bool {
         let fits = || self.bytes.load(Ordering::Relaxed) + size <= self.most_bytes;
@@ -166,7 +181,8 @@ impl Hot {
     }
 
     fn seconds(&self, now: Instant) -> u32 {
-        u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
+        let since = u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX);
+        EPOCH.saturating_add(since)
     }
 }
 

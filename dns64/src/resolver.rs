@@ -122,6 +122,12 @@ impl Resolver {
         self.0.cache.retain(|key| !is_meant(key))
     }
 
+    /// Makes what is known older.
+    pub(crate) fn age(&self, by: Duration) {
+        self.0.cache.age(by);
+        self.0.failures.age(by);
+    }
+
     /// Whether this question is one of our own probes, which then came back to us through an upstream.
     pub(crate) fn is_own_probe(&self, question: &Question) -> bool {
         self.0.upstreams.load().all().any(|forwarder| forwarder.is_own_probe(question))

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use pref64::Pref64;
@@ -314,7 +315,7 @@ impl UpstreamsHandle {
     }
 }
 
-/// Forgets answers of a running server.
+/// Forgets answers of a running server, or makes them older.
 #[derive(Clone, Debug)]
 pub struct CacheHandle(Arc<Service>);
 
@@ -327,6 +328,13 @@ impl CacheHandle {
     pub fn flush(&self, name: Option<&str>) -> Result<usize, Error> {
         let question = name.map(|name| crate::explain::ask(name, "ANY").map(|(_, ask)| ask.question)).transpose()?;
         Ok(self.0.flush(question.as_ref()))
+    }
+
+    /// Makes all that is known older by whole seconds, as though they had gone by: TTLs that are left, negative ones too, how
+    /// stale an answer is, and how long a failure is remembered. For tests, which need not wait then.
+    #[doc(hidden)]
+    pub fn age(&self, by: Duration) {
+        self.0.age(by);
     }
 }
 

@@ -186,6 +186,12 @@ impl Service {
         count
     }
 
+    /// Makes what is known older.
+    pub(crate) fn age(&self, by: Duration) {
+        self.resolver.age(by);
+        self.hot.age(by);
+    }
+
     /// What is done with an answer to this query over UDP.
     pub(crate) fn judge(&self, query: &Query<'_>, origin: Origin) -> Verdict {
         let cookie = query.edns.and_then(|edns| edns.cookie);

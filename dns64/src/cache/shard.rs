@@ -26,7 +26,7 @@ pub(super) struct Shard {
     max_bytes: usize,
 }
 
-/// One answer, in one piece of memory besides this. Times are milliseconds since the cache was made.
+/// One answer, in one piece of memory besides this. Times are milliseconds, as [`super::Cache`] counts them.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// As it came, without OPT record; its question is most of the key.
@@ -140,6 +140,13 @@ impl Shard {
             }
         }
         count
+    }
+
+    /// Makes all answers older, in milliseconds.
+    pub(super) fn age(&mut self, by: u64) {
+        for slot in &mut self.slots {
+            slot.received = slot.received.saturating_sub(by);
+        }
     }
 
     /// Removes one slot. Terminates within two rounds: the first clears every mark.

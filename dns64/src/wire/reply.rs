@@ -60,8 +60,9 @@ impl Reply {
         if header.counts[0] != 1 || skipped.is_none() || !question.is_same(&bytes[start..cursor.at()]) {
             return Err(Malformed::Mismatch);
         }
-        let scan = Scan::run(&mut cursor, &bytes, header, question.kind()).ok_or(Malformed::Unreadable)?;
+        let mut scan = Scan::run(&mut cursor, &bytes, header, question.kind()).ok_or(Malformed::Unreadable)?;
         let end = cursor.at();
+        scan.lower_soa_ttl(&mut bytes);
         if let Some(opt) = &scan.opt {
             if opt.rdata.end != end {
                 return Self::without_middle_opt(&bytes, id, question, &scan);
@@ -198,6 +199,8 @@ struct Scan {
     has_kind: bool,
     least_ttl: Option<u32>,
     negative_ttl: Option<u32>,
+    /// Where the TTL of the SOA record of the authority section is.
+    soa_ttl_at: Option<usize>,
 }
 
 impl Scan {
@@ -216,6 +219,7 @@ impl Scan {
             if record.kind == code::SOA {
                 let minimum = bytes.get(record.rdata.clone())?.last_chunk()?;
                 scan.negative_ttl = Some(u32::from_be_bytes(*minimum).min(sane_ttl(record.ttl)));
+                scan.soa_ttl_at = Some(record.ttl_at);
             }
             scan.note(&record);
         }
@@ -230,6 +234,17 @@ impl Scan {
             }
         }
         Some(scan)
+    }
+
+    /// Lets an SOA record that says how long something is absent live no longer than that, as its own server should have
+    /// (RFC 2308 §3): who is told it later would take the whole minimum for what is left.
+    fn lower_soa_ttl(&mut self, bytes: &mut [u8]) {
+        if let (false, Some(at), Some(ttl)) = (self.has_kind, self.soa_ttl_at, self.negative_ttl)
+            && let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>())
+        {
+            *field = ttl.to_be_bytes();
+            self.least_ttl = self.least_ttl.map(|least| least.min(ttl));
+        }
     }
 
     fn note(&mut self, record: &RecordAt) {

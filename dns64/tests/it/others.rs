@@ -14,11 +14,14 @@ use hickory_proto::op::Message;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::scenario::{Scenario, code_name, question};
+use super::scenario::{Action, Scenario, Step, code_name, question, unhex};
 use super::*;
 
 /// Stub resolvers give up before.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records that are shown of an answer.
+const MOST_SHOWN: usize = 4;
 
 /// Reverse zones of documentation addresses, which both servers would deny by themselves.
 const REVERSE: &str = "2.0.192.in-addr.arpa";
@@ -29,6 +32,9 @@ trait Other {
     const PROGRAM: &'static str;
 
     fn version() -> String;
+
+    /// Settings that it has no words for at all.
+    const LACKS: &'static [&'static str];
 
     /// The configuration for a port, an upstream and the scenario's settings, as far as the server knows such.
     fn configuration(directory: &Path, port: u16, upstream: SocketAddr, settings: &[String]) -> String;
@@ -56,6 +62,7 @@ fn prefixes(settings: &[String]) -> Vec<&str> {
 impl Other for Unbound {
     const NAME: &'static str = "Unbound";
     const PROGRAM: &'static str = "unbound";
+    const LACKS: &'static [&'static str] = &["ptr", "when-unusable", "ipv4only-ttl", "well-known", "group"];
 
     fn version() -> String {
         let text = Command::new("unbound").arg("-V").output().unwrap().stdout;
@@ -64,12 +71,24 @@ impl Other for Unbound {
 
     fn configuration(directory: &Path, port: u16, upstream: SocketAddr, settings: &[String]) -> String {
         let always = words(settings, "domain").into_iter().filter(|rule| rule[1] == "always");
-        let ignored: String = always.map(|rule| format!("  dns64-ignore-aaaa: {}\n", rule[0])).collect();
+        let mut more: String = always.map(|rule| format!("  dns64-ignore-aaaa: {}\n", rule[0])).collect();
+        for payload in words(settings, "payload").concat() {
+            write!(more, "  edns-buffer-size: {payload}\n  max-udp-size: {payload}\n").unwrap();
+        }
+        for name in words(settings, "nsid").concat() {
+            writeln!(more, "  nsid: \"ascii_{name}\"").unwrap();
+        }
+        let clients = words(settings, "clients").concat();
+        let clients = if clients.is_empty() { vec!["127.0.0.0/8"] } else { clients };
+        if !clients.contains(&"127.0.0.0/8") {
+            more.push_str("  access-control: 127.0.0.0/8 refuse\n");
+        }
+        clients.iter().for_each(|net| writeln!(more, "  access-control: {net} allow").unwrap());
         format!(
             "server:\n  interface: 127.0.0.1\n  port: {port}\n  do-ip6: no\n  username: \"\"\n  chroot: \"\"\n  \
              directory: \"{}\"\n  pidfile: \"\"\n  use-syslog: no\n  logfile: \"\"\n  num-threads: 1\n  \
-             access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n  module-config: \"dns64 iterator\"\n  \
-             dns64-prefix: {}\n{ignored}  local-zone: \"{REVERSE}\" nodefault\nremote-control:\n  control-enable: no\n\
+             do-not-query-localhost: no\n  module-config: \"dns64 iterator\"\n  \
+             dns64-prefix: {}\n{more}  local-zone: \"{REVERSE}\" nodefault\nremote-control:\n  control-enable: no\n\
              forward-zone:\n  name: \".\"\n  forward-addr: {}@{}\n",
             directory.display(),
             prefixes(settings)[0],
@@ -86,6 +105,7 @@ impl Other for Unbound {
 impl Other for Bind {
     const NAME: &'static str = "BIND";
     const PROGRAM: &'static str = "named";
+    const LACKS: &'static [&'static str] = &["ptr", "when-unusable", "ipv4only-ttl", "well-known"];
 
     fn version() -> String {
         let text = Command::new("named").arg("-v").output().unwrap().stdout;
@@ -103,22 +123,41 @@ impl Other for Bind {
             .chain(ranges.iter().map(|range| range[0]))
             .map(|net| format!("!{net}; "))
             .collect();
-        let block = |prefix: &str, mapped: &str| {
-            format!("  dns64 {prefix} {{ clients {{ any; }}; exclude {{ {exclude}}}; mapped {{ {mapped}}}; }};\n")
+        let block = |prefix: &str, clients: &str, mapped: &str| {
+            format!("  dns64 {prefix} {{ clients {{ {clients}}}; exclude {{ {exclude}}}; mapped {{ {mapped}}}; }};\n")
         };
+        // The longest source prefix counts.
+        let mut groups = words(settings, "group");
+        groups.sort_by_key(|group| std::cmp::Reverse(group[0].split('/').nth(1).unwrap().parse::<u8>().unwrap()));
+        let others = |count: usize| groups[..count].iter().map(|group| format!("!{}; ", group[0])).collect::<String>();
+        let all = format!("{}any; ", others(groups.len()));
         let general =
-            prefixes(settings).into_iter().map(|prefix| block(prefix, &format!("{}any; ", unmapped.concat())));
-        let own =
-            ranges.iter().flat_map(|range| range[1..].iter().map(|prefix| block(prefix, &format!("{}; ", range[0]))));
+            prefixes(settings).into_iter().map(|prefix| block(prefix, &all, &format!("{}any; ", unmapped.concat())));
+        let by_range = ranges
+            .iter()
+            .flat_map(|range| range[1..].iter().map(|prefix| block(prefix, &all, &format!("{}; ", range[0]))));
+        let by_group = groups.iter().enumerate().flat_map(|(index, group)| {
+            let clients = format!("{}{}; ", others(index), group[0]);
+            let own = group[1..].iter().filter(|prefix| **prefix != "off");
+            own.map(|prefix| block(prefix, &clients, "any; ")).collect::<Vec<_>>()
+        });
+        let clients = words(settings, "clients").concat();
+        let clients = list(if clients.is_empty() { vec!["any"] } else { clients });
+        let mut more: String = general.chain(by_range).chain(by_group).collect();
+        for payload in words(settings, "payload").concat() {
+            write!(more, "  edns-udp-size {payload};\n  max-udp-size {payload};\n").unwrap();
+        }
+        for name in words(settings, "nsid").concat() {
+            writeln!(more, "  server-id \"{name}\";").unwrap();
+        }
         format!(
             "options {{\n  directory \"{0}\";\n  pid-file none;\n  session-keyfile none;\n  managed-keys-directory \"{0}\";\n  \
-             listen-on port {port} {{ 127.0.0.1; }};\n  listen-on-v6 {{ none; }};\n  allow-query {{ any; }};\n  \
-             recursion yes;\n  allow-recursion {{ any; }};\n  dnssec-validation no;\n  empty-zones-enable no;\n  \
-             forward only;\n  forwarders {{ {1} port {2}; }};\n{3}}};\ncontrols {{ }};\n",
+             listen-on port {port} {{ 127.0.0.1; }};\n  listen-on-v6 {{ none; }};\n  allow-query {{ {clients}}};\n  \
+             recursion yes;\n  allow-recursion {{ {clients}}};\n  dnssec-validation no;\n  empty-zones-enable no;\n  \
+             forward only;\n  forwarders {{ {1} port {2}; }};\n{more}}};\ncontrols {{ }};\n",
             directory.display(),
             upstream.ip(),
-            upstream.port(),
-            general.chain(own).collect::<String>()
+            upstream.port()
         )
     }
 
@@ -193,16 +232,60 @@ async fn ask_once(server: SocketAddr, asked: &str, patience: Duration) -> Option
     Message::from_vec(&buffer[..length]).ok()
 }
 
-/// What a server makes of each step.
+/// What a server makes of each step that can be shown to it.
 async fn outcomes<O: Other>(scenario: &Scenario) -> Vec<String> {
-    let upstream = scenario.upstream().await;
-    let server = Process::start::<O>(upstream.address, &scenario.settings).await;
+    let (upstream, exceptions) = scenario.upstream().await;
+    let keys = scenario.settings.iter().filter_map(|setting| setting.split(' ').next());
+    let lacking = keys.into_iter().find(|key| O::LACKS.contains(key));
+    let mut obstacle = lacking.map(|key| format!("n/a: no `{key}`"));
+    let server = match &obstacle {
+        None => Some(Process::start::<O>(upstream.address, &scenario.settings).await),
+        Some(_) => None,
+    };
     let mut outcomes = Vec::new();
     for step in &scenario.steps {
-        let answer = ask_once(server.address, &step.question, PATIENCE).await;
-        outcomes.push(answer.map_or_else(|| "no answer".to_owned(), |answer| compared(&step.expected, &answer)));
+        match (&step.action, &server) {
+            (Action::Upstream, _) => exceptions.change(&step.question),
+            // What follows is about what these change.
+            (Action::Wait, _) => _ = obstacle.get_or_insert_with(|| "n/a: after `wait`".to_owned()),
+            (Action::State, _) => _ = obstacle.get_or_insert_with(|| "n/a: after `state`".to_owned()),
+            (Action::Await, _) => {}
+            (Action::Ask | Action::Send, Some(server)) if obstacle.is_none() => {
+                outcomes.push(outcome(step, server.address).await);
+            }
+            (Action::Ask | Action::Send, _) => outcomes.extend(obstacle.clone()),
+        }
     }
     outcomes
+}
+
+async fn outcome(step: &Step, server: SocketAddr) -> String {
+    if matches!(step.action, Action::Send) {
+        return sent(step, server).await;
+    }
+    match ask_once(server, &step.question, PATIENCE).await {
+        Some(answer) => compared(&step.expected, &answer),
+        None => "no answer".to_owned(),
+    }
+}
+
+/// `yes` if a datagram is answered with the same response code, or is not answered, as is expected.
+async fn sent(step: &Step, server: SocketAddr) -> String {
+    let code = |bytes: &[u8]| {
+        Message::from_vec(bytes).map_or_else(
+            |_| format!("RCODE {}", bytes.get(3).map_or(0, |byte| byte & 0xf)),
+            |answer| code_name(answer.metadata.response_code),
+        )
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&unhex(&step.question), server).await.unwrap();
+    let mut buffer = vec![0; 4096];
+    // Nobody needs to be asked about any of them.
+    let length = timeout(Duration::from_secs(1), socket.recv(&mut buffer)).await;
+    let told = length.map_or_else(|_| "no answer".to_owned(), |length| code(&buffer[..length.unwrap()]));
+    let expected = step.expected.iter().find_map(|line| line.strip_prefix("reply "));
+    let expected = expected.map_or_else(|| "no answer".to_owned(), |reply| code(&unhex(reply)));
+    if told == expected { "yes".to_owned() } else { told }
 }
 
 /// `yes` if response code and answer section are those that are expected, else what they are.
@@ -230,15 +313,17 @@ fn compared(expected: &[String], answer: &Message) -> String {
     if sorted(&told, false) == sorted(&wanted, false) {
         return "yes".to_owned();
     }
-    let ttls: Vec<&str> = told.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    let mut ttls: Vec<&str> = told.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    ttls.dedup();
     if sorted(&told, true) == sorted(&wanted, true) {
         return format!("TTL {}", ttls.join(", "));
     }
     if told.is_empty() {
         return "no record".to_owned();
     }
-    let data = told.iter().map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" "));
-    data.collect::<Vec<_>>().join(", ")
+    let data = told.iter().take(MOST_SHOWN).map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" "));
+    let more = told.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    data.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 #[tokio::test]
@@ -253,8 +338,12 @@ async fn other_servers_are_shown_the_same_scenarios() {
     }
     for (name, scenario) in Scenario::all() {
         let (unbound, bind) = (outcomes::<Unbound>(&scenario).await, outcomes::<Bind>(&scenario).await);
-        for ((step, unbound), bind) in scenario.steps.iter().zip(unbound).zip(bind) {
-            let asked = &step.question;
+        let shown = scenario.steps.iter().filter_map(|step| match step.action {
+            Action::Ask => Some(step.question.clone()),
+            Action::Send => Some(format!("send {}", step.question)),
+            Action::Await | Action::State | Action::Upstream | Action::Wait => None,
+        });
+        for ((asked, unbound), bind) in shown.zip(unbound).zip(bind) {
             write!(
                 text,
                 "\n[[step]]\nscenario = \"{name}\"\nasked = \"{asked}\"\noutcomes = [\"{unbound}\", \"{bind}\"]\n"

@@ -2,14 +2,17 @@
 
 mod text;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::DNSClass;
 use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{DNSClass, Record};
+use tokio::task::yield_now;
 
-pub(crate) use self::text::Scenario;
-use self::text::{Action, Step};
+pub(crate) use self::text::{Action, Scenario, Step};
 use super::client::shown;
 use super::*;
 
@@ -17,7 +20,7 @@ use super::*;
 async fn all_scenarios_go_as_they_are_written() {
     let all = Scenario::all();
     assert!(!all.is_empty(), "no scenarios");
-    for (name, scenario) in all.into_iter().chain(Scenario::within(&directory().join("own"))) {
+    for (name, scenario) in all {
         run(&name, scenario).await;
     }
 }
@@ -28,9 +31,11 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl Scenario {
-    /// Every file that other servers are shown too, by name.
+    /// Every file, by name: those in `own` last.
     pub(crate) fn all() -> Vec<(String, Self)> {
-        Self::within(&directory())
+        let own = Self::within(&directory().join("own")).into_iter();
+        let own = own.map(|(name, scenario)| (format!("own/{name}"), scenario));
+        Self::within(&directory()).into_iter().chain(own).collect()
     }
 
     fn within(directory: &Path) -> Vec<(String, Self)> {
@@ -45,27 +50,54 @@ impl Scenario {
         all
     }
 
-    /// The upstream that the scenario is about.
-    pub(crate) async fn upstream(&self) -> Upstream {
-        let exceptions = self.exceptions.clone();
-        Upstream::scripted(&self.zone, move |question| {
+    /// The upstream that the scenario is about, and what changes it.
+    pub(crate) async fn upstream(&self) -> (Upstream, Exceptions) {
+        let exceptions = Exceptions(Arc::new(Mutex::new(self.exceptions.clone())));
+        let shared = exceptions.clone();
+        let upstream = Upstream::scripted(&self.zone, move |question| {
             let question = format!("{} {}", question.name().to_lowercase(), question.query_type());
-            exceptions.get(&question).map_or(Script::Zone, |what| text::script(what))
-        })
-        .await
+            shared.0.lock().unwrap().get(&question).map_or(Script::Zone, |what| text::script(what))
+        });
+        (upstream.await, exceptions)
+    }
+}
+
+/// What an upstream does with questions instead of what its zone says.
+#[derive(Clone)]
+pub(crate) struct Exceptions(Arc<Mutex<HashMap<String, String>>>);
+
+impl Exceptions {
+    /// `NAME TYPE: WHAT`
+    pub(crate) fn change(&self, words: &str) {
+        let (question, what) = text::exception(words);
+        self.0.lock().unwrap().insert(question, what);
     }
 }
 
 async fn run(name: &str, scenario: Scenario) {
-    let upstream = scenario.upstream().await;
+    let (upstream, exceptions) = scenario.upstream().await;
     let mut config = config(&[upstream.address]);
     scenario.settings.iter().for_each(|setting| text::set(&mut config, setting));
     let server = start(config).await;
+    let started = Instant::now();
     for step in scenario.steps {
         let before = upstream.asked().len();
         let context = format!("{name}: {}", step.question);
         match &step.action {
-            Action::Ask => check(&step, &asked(&server, &step.question).await, &context),
+            Action::Ask => {
+                let answer = asked(&server, &step.question).await;
+                check(&step, &answer, started.elapsed(), &context);
+            }
+            Action::Await => {
+                let is_there = async {
+                    let mut answer = asked(&server, &step.question).await;
+                    while told(&answer, &step, started.elapsed()) != step.expects("answer") {
+                        yield_now().await;
+                        answer = asked(&server, &step.question).await;
+                    }
+                };
+                assert!(tokio::time::timeout(PATIENCE, is_there).await.is_ok(), "{context} does not come");
+            }
             Action::Send => {
                 let expected = step.expects("reply").pop().map(|bytes| hex(&unhex(&bytes)));
                 let replied = replied(&server, &unhex(&step.question), expected.is_some()).await;
@@ -75,15 +107,45 @@ async fn run(name: &str, scenario: Scenario) {
                 let (prefix, state) = text::state(&step.question);
                 server.policy.set_prefix_state(prefix, state);
             }
+            Action::Upstream => exceptions.change(&step.question),
+            Action::Wait => server.cache.age(text::duration(&step.question)),
         }
         let mut expected = step.expects("asked");
         if !expected.is_empty() {
             expected.retain(|line| line != "nothing");
+            // What is refreshed is asked for after its answer.
+            let has_asked = async {
+                while upstream.asked().len() < before + expected.len() {
+                    yield_now().await
+                }
+            };
+            let _late = tokio::time::timeout(PATIENCE, has_asked).await;
             let mut asked = upstream.asked()[before..].to_vec();
             asked.sort();
             assert_eq!(asked, expected, "{context}");
         }
     }
+}
+
+/// Longer than anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The answer section, with the TTLs that are expected where they are lower only by the seconds since the beginning that a
+/// slow machine took.
+fn told(answer: &Message, step: &Step, since: Duration) -> Vec<String> {
+    let expected = step.expects("answer");
+    let shown = |(index, line): (usize, String)| {
+        let lower = expected.get(index).and_then(|expected| {
+            let [expected_ttl, ttl] = [expected, &line].map(|line| line.split(' ').nth(1)?.parse::<u64>().ok());
+            expected_ttl?.checked_sub(ttl?)
+        });
+        let is_late = lower.is_some_and(|lower| lower > 0 && lower <= since.as_secs());
+        match expected.get(index) {
+            Some(expected) if is_late && without_ttl(expected) == without_ttl(&line) => expected.clone(),
+            _ => line,
+        }
+    };
+    answers(answer).into_iter().enumerate().map(shown).collect()
 }
 
 /// What a datagram is answered with. Where nothing is expected, nothing has come before the answers to two later queries.
@@ -139,15 +201,24 @@ pub(crate) fn question(asked: &str) -> (Ask, bool) {
     (if has("ad") { ask.wants_ad() } else { ask }, has("tcp"))
 }
 
-fn check(step: &Step, answer: &Message, context: &str) {
+fn without_ttl(line: &str) -> Vec<&str> {
+    line.split(' ').enumerate().filter(|(at, _)| *at != 1).map(|(_, word)| word).collect()
+}
+
+fn check(step: &Step, answer: &Message, since: Duration, context: &str) {
     let expected_code = step.expects("code").pop().unwrap_or_else(|| "NOERROR".to_owned());
     assert_eq!(code_name(answer.metadata.response_code), expected_code, "{context}");
-    assert_eq!(answers(answer), step.expects("answer"), "{context}");
+    assert_eq!(told(answer, step, since), step.expects("answer"), "{context}");
     let expects = |kind| Some(step.expects(kind)).filter(|lines| !lines.is_empty());
     if let Some(expected) = expects("authority") {
-        let kinds: Vec<String> =
-            answer.authorities.iter().map(|record| format!("{} {}", record.name, record.record_type())).collect();
-        assert_eq!(kinds, expected, "{context}");
+        // The TTL is looked at where one is given.
+        let has_ttl = |index: usize| expected.get(index).is_some_and(|line| line.split(' ').count() == 3);
+        let shown = |(index, record): (usize, &Record)| match has_ttl(index) {
+            true => format!("{} {} {}", record.name, record.ttl, record.record_type()),
+            false => format!("{} {}", record.name, record.record_type()),
+        };
+        let told: Vec<String> = answer.authorities.iter().enumerate().map(shown).collect();
+        assert_eq!(told, expected, "{context}");
     }
     if let Some(expected) = expects("additional") {
         assert_eq!(answer.additionals.iter().map(shown).collect::<Vec<_>>(), expected, "{context}");
@@ -179,7 +250,7 @@ pub(crate) fn code_name(code: ResponseCode) -> String {
     format!("{code:?}").to_ascii_uppercase()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: String = text.chars().filter(|character| !character.is_whitespace()).collect();
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }

@@ -19,20 +19,26 @@ pub(crate) struct Scenario {
 
 /// What happens, and what must come of it.
 pub(crate) struct Step {
-    pub(super) action: Action,
+    pub(crate) action: Action,
     /// What is asked, sent, or changed.
     pub(crate) question: String,
     pub(crate) expected: Vec<String>,
 }
 
 /// What happens.
-pub(super) enum Action {
+pub(crate) enum Action {
     /// A client asks.
     Ask,
     /// A client sends bytes.
     Send,
+    /// The same, again and again until what comes is what is expected.
+    Await,
     /// The translator of a prefix changes.
     State,
+    /// The upstream does something else from now on.
+    Upstream,
+    /// Time goes by, of which nobody has to wait for any.
+    Wait,
 }
 
 impl Scenario {
@@ -61,18 +67,22 @@ impl Scenario {
     }
 
     fn line(&mut self, first: &str, rest: &str) {
+        let is_at_start = self.steps.is_empty();
         let mut step = |action| self.steps.push(Step { action, question: rest.into(), expected: Vec::new() });
         match first {
             "zone" => {}
             "set" => self.settings.push(rest.into()),
-            "upstream" => {
-                let (question, what) = rest.split_once(": ").expect("`upstream NAME TYPE: WHAT`");
-                self.exceptions.insert(question.into(), what.into());
+            "upstream" if is_at_start => {
+                let (question, what) = exception(rest);
+                self.exceptions.insert(question, what);
             }
+            "upstream" => step(Action::Upstream),
             "ask" => step(Action::Ask),
+            "await" => step(Action::Await),
             "send" => step(Action::Send),
             "state" => step(Action::State),
-            other => panic!("`{other}` is none of set, zone, upstream, ask, send, state"),
+            "wait" => step(Action::Wait),
+            other => panic!("`{other}` is none of set, zone, upstream, ask, await, send, state, wait"),
         }
     }
 }
@@ -85,10 +95,29 @@ impl Step {
     }
 }
 
+/// `NAME TYPE: WHAT`
+pub(super) fn exception(words: &str) -> (String, String) {
+    let (question, what) = words.split_once(": ").expect("`upstream NAME TYPE: WHAT`");
+    (question.to_owned(), what.to_owned())
+}
+
+/// `30s`, `5m`, `25h`
+pub(super) fn duration(words: &str) -> Duration {
+    let (number, unit) = words.split_at(words.len() - 1);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        other => panic!("`{other}` is none of s, m, h"),
+    };
+    Duration::from_secs(number.parse::<u64>().expect("a number and a unit") * seconds)
+}
+
 /// What an upstream does with a question, by its description.
 pub(super) fn script(what: &str) -> Script {
     let (first, rest) = what.split_once(' ').unwrap_or((what, ""));
     match first {
+        "zone" => Script::Zone,
         "silence" => Script::Silence,
         "truncated" => Script::TruncatedOverUdp,
         "authentic" => Script::Edited(|answer| answer.metadata.authentic_data = true),
@@ -133,6 +162,8 @@ pub(super) fn set(config: &mut Config, setting: &str) {
         "exclude-a" => config.exclude_a = list(value),
         "payload" => config.edns_payload = value.parse().unwrap(),
         "nsid" => config.nsid = Some(value.to_owned()),
+        "max-stale" => config.max_stale = duration(value),
+        "well-known" => config.well_known = named(value),
         "ipv4only-ttl" => config.ipv4only_ttl = Duration::from_secs(value.parse().unwrap()),
         "ptr" => config.ptr = named::<PtrMode>(value),
         "range" => {
