@@ -3,8 +3,9 @@
 //! A recursive upstream gives whole chains. One that knows only its own zones stops where a chain leaves them; the rest
 //! is asked for here, so that synthesis always sees the end.
 
-use hickory_proto::rr::rdata::CNAME;
-use hickory_proto::rr::{Name, RecordType};
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::Instant;
 
 use crate::cache::Known;
@@ -55,6 +56,17 @@ impl Found {
 
     pub(crate) const fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// The same without addresses of other names than the one that the chain ends at, which nobody asked for; what was
+    /// received stays as it is.
+    pub(crate) fn of_name(mut self, question: &Question) -> Self {
+        if let (Outcome::Answered(answered), Some(name)) = (&mut self.outcome, question.name()) {
+            let answers = &mut answered.sections.answers;
+            let end = end_of_chain(&name, answers).clone();
+            answers.retain(|record| record.name == end || !matches!(record.data, RData::A(_) | RData::AAAA(_)));
+        }
+        self
     }
 
     /// The answer as a client is told it; the received bytes if there was but one answer.
@@ -129,14 +141,23 @@ fn open_end(answered: &Answered, ask: &Ask) -> Option<Name> {
     if is_final {
         return None;
     }
-    let mut name = ask.question.name()?;
-    let mut end = None;
-    // Every record takes the walk one step at most, so a ring of aliases ends too.
-    for _ in answers {
-        let next = answers.iter().filter(|record| record.name == name).find_map(|record| record.try_borrow::<CNAME>());
-        let Some(next) = next.map(|alias| alias.data().0.clone()) else { break };
-        name = next.clone();
-        end = Some(next);
+    let name = ask.question.name()?;
+    let end = end_of_chain(&name, answers);
+    (*end != name).then(|| end.clone())
+}
+
+/// Where the aliases of an answer section lead from this name.
+fn end_of_chain<'a>(name: &'a Name, answers: &'a [Record]) -> &'a Name {
+    let mut targets = HashMap::with_hasher(RandomState::default());
+    for record in answers {
+        if let RData::CNAME(target) = &record.data {
+            targets.entry(&record.name).or_insert(&target.0);
+        }
+    }
+    let mut end = name;
+    // A step takes its alias away, so a ring of them ends too.
+    while let Some(next) = targets.remove(end) {
+        end = next;
     }
     end
 }

@@ -14,6 +14,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use tokio::time::{Instant, timeout};
 
 use crate::arpa;
+use crate::cache::Known;
 use crate::chain::{self, Found, Lookup};
 use crate::config::{Config, PtrMode};
 use crate::cookies::Cookies;
@@ -29,9 +30,7 @@ use crate::server::PolicyHandle;
 use crate::shares::{Share, Shares};
 use crate::stats::Stats;
 use crate::synthesis::{Decision, Judgement, Outcome, Terms, decide, judge, strip_a};
-use crate::wire::{
-    Ask, Errors, Extras, Fault, Limit, Message, Query, Question, Sections, Told, code, ede, rcode, truncate,
-};
+use crate::wire::{Ask, Errors, Extras, Fault, Limit, Message, Query, Question, Sections, Told, code, ede, rcode};
 
 /// TTL of the alias from an IPv6 reverse name to the IPv4 one, in seconds: it only changes with the prefixes.
 const ALIAS_TTL: u32 = 600;
@@ -210,8 +209,8 @@ impl Service {
 
     /// An answer that only says to come over TCP, to this query.
     pub(crate) fn come_over_tcp(&self, query: &Query<'_>, origin: Origin) -> Vec<u8> {
-        let answer = Message::empty(&query.ask().question, rcode::NO_ERROR);
-        truncate(&answer.finish(query, Limit::Datagram, &self.extras(query, origin)).0)
+        let answer = Message::empty(&query.ask().question, rcode::NO_ERROR).cut();
+        answer.finish(query, Limit::Datagram, &self.extras(query, origin)).0
     }
 
     /// What a message that is no query is answered with, if anything.
@@ -364,15 +363,15 @@ impl Service {
         let a_ask = ask.about(ask.question.with_kind(code::A));
         let (aaaa, a) = match self.resolver.cached(ask) {
             Some(known) => {
-                let aaaa = chain::follow(&self.resolver, ask, Some(known), deadline).await;
+                let aaaa = self.addresses(ask, Some(known), deadline).await;
                 if let Some(answer) = self.without_a(terms, ask, &aaaa) {
                     return answer;
                 }
-                (aaaa, chain::follow(&self.resolver, &a_ask, None, deadline).await)
+                (aaaa, self.addresses(&a_ask, None, deadline).await)
             }
             None => {
-                let mut aaaa = std::pin::pin!(chain::follow(&self.resolver, ask, None, deadline));
-                let a = std::pin::pin!(chain::follow(&self.resolver, &a_ask, None, deadline));
+                let mut aaaa = std::pin::pin!(self.addresses(ask, None, deadline));
+                let a = std::pin::pin!(self.addresses(&a_ask, None, deadline));
                 match self.first_alone(&ask.question, aaaa.as_mut()).await {
                     Some(aaaa) => match self.without_a(terms, ask, &aaaa) {
                         Some(answer) => return answer,
@@ -403,6 +402,11 @@ impl Service {
         } else {
             answer
         }
+    }
+
+    /// What is known of a name's addresses.
+    async fn addresses(&self, ask: &Ask, first: Option<Known>, deadline: Instant) -> Found {
+        chain::follow(&self.resolver, ask, first, deadline).await.of_name(&ask.question)
     }
 
     /// What becomes of the AAAA question where it is asked first, because the upstream is so near that the A question can

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use hickory_proto::op::{Message as HickoryMessage, MessageType, OpCode};
+use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{RData, Record};
 
 use super::*;
@@ -53,7 +54,7 @@ async fn a_chain_is_followed_to_its_address() {
 
 #[tokio::test]
 async fn a_ring_of_aliases_ends() {
-    assert_eq!(followed(|name| Some(if number(name) == 0 { "1." } else { "0." }.to_owned())).await.1, 3);
+    assert_eq!(followed(|name| Some(if number(name) == 0 { "1." } else { "0." }.to_owned())).await.1, 2);
 }
 
 #[tokio::test]

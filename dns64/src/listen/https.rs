@@ -38,6 +38,10 @@ const LONGEST_MESSAGE: usize = 65535;
 /// Header fields of one request at most, in bytes; a query in the path needs less than 1 KiB.
 const LONGEST_HEAD: u32 = 16 * 1024;
 
+/// What clients may send without being read, in bytes: of one request, and of a connection. Queries are short.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+
 /// One listening socket.
 pub(crate) struct HttpsFront {
     listener: TcpListener,
@@ -102,6 +106,7 @@ async fn serve(
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(u32::from(PIPELINE)).max_header_list_size(LONGEST_HEAD);
+        builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         until_idle!(builder.serve_connection(secured, respond))
     } else {
         let mut builder = http1::Builder::new();
@@ -120,7 +125,22 @@ impl Default for Activity {
     }
 }
 
+/// A request under way, which is over when this is dropped: answered, or given up by the client.
+struct Open<'a>(&'a Activity);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.note(-1);
+    }
+}
+
 impl Activity {
+    /// Notes that a request begins.
+    fn begin(&self) -> Open<'_> {
+        self.note(1);
+        Open(self)
+    }
+
     /// Notes that a request begins or has ended.
     fn note(&self, change: isize) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,13 +162,11 @@ impl Activity {
 
 impl Session {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.activity.note(1);
-        let response = match self.query(request).await {
+        let _open = self.activity.begin();
+        match self.query(request).await {
             Ok(query) => self.answer(&query).await,
             Err(status) => refusal(status),
-        };
-        self.activity.note(-1);
-        response
+        }
     }
 
     /// The DNS message that a request carries (RFC 8484 §4.1).
@@ -217,10 +235,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_only_without_requests() {
         let (activity, limit, start) = (Activity::default(), Duration::from_secs(10), Instant::now());
-        activity.note(1);
+        let open = activity.begin();
         let busy = timeout(Duration::from_secs(60), activity.idle(limit)).await;
         assert!(busy.is_err());
-        activity.note(-1);
+        drop(open);
         activity.idle(limit).await;
         assert!(start.elapsed() >= Duration::from_secs(70));
     }

@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Service, unproven};
 use crate::cache::Known;
-use crate::chain;
 use crate::policy::{Policy, View};
 use crate::synthesis::{Decision, Judgement, Terms, a_address, aaaa_address, decide, judge};
 use crate::wire::{Ask, Message, Question, Sections, code};
@@ -55,11 +54,11 @@ impl Service {
             return Vec::new();
         }
         let ask = ask.about(question);
-        let aaaa = chain::follow(&self.resolver, &ask, None, deadline).await;
+        let aaaa = self.addresses(&ask, None, deadline).await;
         if judge(terms, aaaa.outcome()) != Judgement::Empty {
             return Vec::new();
         }
-        let a = chain::follow(&self.resolver, &ask.about(ask.question.with_kind(code::A)), None, deadline).await;
+        let a = self.addresses(&ask.about(ask.question.with_kind(code::A)), None, deadline).await;
         let is_unproven = a.is_secure() && unproven(aaaa.outcome()).is_some();
         let Decision::Synthesised(Sections { mut answers, .. }) = decide(terms, aaaa.outcome(), a.outcome()) else {
             return Vec::new();

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Service, unproven};
 use crate::arpa;
-use crate::chain::{self, Found, Lookup};
+use crate::chain::{Found, Lookup};
 use crate::domains::Treatment;
 use crate::error::Error;
 use crate::explain::{self, Explaining, Explanation, Verdict};
@@ -90,7 +90,7 @@ impl Service {
             Some(known) => format!("from the cache, {} s old", known.age),
             None => format!("asked of {}", self.resolver.asked(&ask.question)),
         };
-        let found = chain::follow(&self.resolver, ask, first, deadline).await;
+        let found = self.addresses(ask, first, deadline).await;
         told.outcome(rule, source, &whence, found.outcome());
         if self.resolver.judges(ask)
             && let Outcome::Answered(answered) = found.outcome()

@@ -88,7 +88,11 @@ impl Exchange<'_> {
     }
 
     async fn over_tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
-        self.within_timeout(self.tcp(ask, with_edns)).await.map_err(|_| Failure::AfterUdp)
+        match self.within_timeout(self.tcp(ask, with_edns)).await {
+            // Nothing can be too large for a stream; what part of an answer lacks is not absent.
+            Ok(reply) if !reply.truncated => Ok(reply),
+            _ => Err(Failure::AfterUdp),
+        }
     }
 
     async fn within_timeout(&self, attempt: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {

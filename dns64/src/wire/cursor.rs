@@ -75,6 +75,11 @@ impl<'a> Cursor<'a> {
         Some(u32::from_be_bytes(*bytes))
     }
 
+    /// Goes back to where it has been.
+    pub(super) const fn rewind(&mut self, at: usize) {
+        self.at = at;
+    }
+
     pub(super) fn skip(&mut self, count: usize) -> Option<()> {
         let end = self.at.checked_add(count)?;
         (end <= self.bytes.len()).then(|| self.at = end)
@@ -110,6 +115,34 @@ impl<'a> Cursor<'a> {
                 _ => return None,
             }
             if self.at - start > MAX_NAME {
+                return None;
+            }
+        }
+    }
+
+    /// Reads a name to its end through all pointers, each of which must lead back; steps over what of it is here.
+    pub(super) fn whole_name(&mut self) -> Option<()> {
+        let start = self.at;
+        self.name()?;
+        let (mut at, mut before, mut len) = (start, start, 0);
+        loop {
+            let length = *self.bytes.get(at)?;
+            match length & POINTER {
+                POINTER => {
+                    let to = usize::from(u16::from_be_bytes([length & !POINTER, *self.bytes.get(at + 1)?]));
+                    if to >= before {
+                        return None;
+                    }
+                    (at, before) = (to, to);
+                }
+                0 if length == 0 => return Some(()),
+                0 => {
+                    at += 1 + usize::from(length);
+                    len += 1 + usize::from(length);
+                }
+                _ => return None,
+            }
+            if len >= MAX_NAME {
                 return None;
             }
         }

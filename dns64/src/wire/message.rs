@@ -46,6 +46,8 @@ pub(crate) struct Head {
     pub(crate) origin: Told,
     authoritative: bool,
     authentic: bool,
+    /// Whether it does not hold all that there is: no message can.
+    cut: bool,
     errors: Errors,
 }
 
@@ -131,7 +133,8 @@ impl Message {
     pub(crate) fn from_sections(question: &Question, rcode: u16, sections: Sections) -> Self {
         match encode(question, sections) {
             Some(bytes) => {
-                Self { bytes, head: Head { rcode, ..Head::default() }, lifetime: 0, beside: Default::default() }
+                let cut = u16::from_be_bytes([bytes[2], bytes[3]]) & flag::TC != 0;
+                Self { bytes, head: Head { rcode, cut, ..Head::default() }, lifetime: 0, beside: Default::default() }
             }
             None => Self::empty(question, rcode::SERVER_FAILURE),
         }
@@ -171,6 +174,12 @@ impl Message {
             *count += 1;
             self.lifetime = 0;
         }
+        self
+    }
+
+    /// The same as one that does not hold all that there is, which TC says.
+    pub(crate) const fn cut(mut self) -> Self {
+        self.head.cut = true;
         self
     }
 
@@ -221,7 +230,7 @@ impl Message {
         &self.bytes
     }
 
-    /// The bytes for this client, and whether records had to be left out.
+    /// The bytes for this client, and whether something had to be left out.
     pub(crate) fn finish(mut self, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> (Vec<u8>, bool) {
         let (beside, count) = &self.beside;
         if self.head.fits(self.bytes.len() + beside.len(), query, limit, extras) {
@@ -235,11 +244,16 @@ impl Message {
 }
 
 impl Head {
-    /// Makes an answer without OPT record into one for this client; returns whether records had to be left out.
+    /// Makes an answer without OPT record into one for this client; returns whether something had to be left out.
     pub(crate) fn finish(&self, bytes: &mut Vec<u8>, query: &Query<'_>, limit: Limit, extras: &Extras<'_>) -> bool {
         let question = query.question();
         let truncated = !self.fits(bytes.len(), query, limit, extras);
-        if truncated {
+        // RFC 8914 §3: extended errors go before anything else does, and TC says so.
+        let without_errors = Self { errors: Errors::NONE, ..*self };
+        let mut errors = self.errors;
+        if truncated && without_errors.fits(bytes.len(), query, limit, extras) {
+            errors = Errors::NONE;
+        } else if truncated {
             bytes.truncate(HEADER_LEN + question.len());
             bytes[6..HEADER_LEN].fill(0);
         }
@@ -250,7 +264,7 @@ impl Head {
         if query.edns.is_some() {
             let additionals = u16::from_be_bytes([bytes[10], bytes[11]]).saturating_add(1);
             bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
-            append_opt(bytes, self.rcode, query.dnssec(), self.errors, extras);
+            append_opt(bytes, self.rcode, query.dnssec(), errors, extras);
         }
         truncated
     }
@@ -267,7 +281,7 @@ impl Head {
         flag::QR
             | flag::RA
             | when(self.authoritative, flag::AA)
-            | when(truncated, flag::TC)
+            | when(truncated || self.cut, flag::TC)
             | when(query.recursion(), flag::RD)
             // RFC 6840 §5.8: AD only to those who asked for it by AD or DO.
             | when(self.authentic && (query.wants_ad() || query.dnssec()), flag::AD)
@@ -298,16 +312,23 @@ pub(crate) fn told_addresses(message: &[u8]) -> impl Iterator<Item = (Ipv6Addr, 
     })
 }
 
-/// A finished answer without its records and with TC set; the client's OPT record goes too, which it need not miss in an
-/// answer that only says to come over TCP.
+/// A finished answer without its records and with TC set; the OPT record stays (RFC 6891 §7).
 pub(crate) fn truncate(answer: &[u8]) -> Vec<u8> {
-    let mut cursor = Cursor::new(answer);
     let mut bytes = answer.to_vec();
-    if cursor.header().is_some() && cursor.plain_name().is_some() && cursor.skip(4).is_some() {
+    let mut cursor = Cursor::new(answer);
+    let Some(header) = cursor.header() else { return bytes };
+    if cursor.plain_name().is_some() && cursor.skip(4).is_some() {
         bytes.truncate(cursor.at());
         bytes[6..HEADER_LEN].fill(0);
         let [high, _] = flag::TC.to_be_bytes();
         bytes[2] |= high;
+        let [_, records @ ..] = header.counts;
+        let count = records.into_iter().map(u32::from).sum();
+        let records = (0..count).map_while(|_| cursor.record());
+        if let Some(opt) = records.last().filter(|record| record.kind == code::OPT) {
+            bytes.extend_from_slice(&answer[opt.start..opt.rdata.end]);
+            bytes[HEADER_LEN - 1] = 1;
+        }
     }
     bytes
 }

@@ -63,16 +63,17 @@ impl<'m> Query<'m> {
     pub(crate) fn parse(message: &'m [u8]) -> Result<Self, Fault> {
         let mut cursor = Cursor::new(message);
         let header = cursor.header().filter(|header| header.flags & flag::QR == 0).ok_or(Fault::Ignore)?;
-        let fault = |rcode, version_0| Fault::Answer(fault(header, rcode, version_0));
+        let mut seen = Seen::default();
+        let sections = sections(&mut cursor, message, header, &mut seen);
+        let fault = |rcode| Fault::Answer(fault(header, rcode, &seen));
         if header.flags & flag::OPCODE != 0 {
-            return Err(fault(rcode::NOT_IMPLEMENTED, false));
+            return Err(fault(rcode::NOT_IMPLEMENTED));
         }
-        let (question, opt) =
-            sections(&mut cursor, message, header).ok_or_else(|| fault(rcode::FORMAT_ERROR, false))?;
-        let edns = match opt {
+        let (Some(()), Some(question)) = (sections, seen.question) else { return Err(fault(rcode::FORMAT_ERROR)) };
+        let edns = match &seen.opt {
             // RFC 6891 §6.1.3: a version that we do not implement is answered with the highest that we do.
-            Some(opt) if opt.version != 0 => return Err(fault(rcode::BAD_VERSION, true)),
-            Some(opt) => Some(edns(opt, message).ok_or_else(|| fault(rcode::FORMAT_ERROR, true))?),
+            Some(opt) if opt.version != 0 => return Err(fault(rcode::BAD_VERSION)),
+            Some(opt) => Some(edns(opt, message).ok_or_else(|| fault(rcode::FORMAT_ERROR))?),
             None => None,
         };
         Ok(Self { id: header.id, flags: header.flags, question, edns })
@@ -124,8 +125,16 @@ impl<'m> Query<'m> {
     }
 }
 
+/// What could be read of a message.
+#[derive(Default)]
+struct Seen<'m> {
+    /// The only question: name, type and class.
+    question: Option<&'m [u8]>,
+    /// The first OPT record.
+    opt: Option<Opt>,
+}
+
 /// An OPT record's fixed part, and where its options are.
-#[derive(Clone)]
 struct Opt {
     payload: u16,
     version: u8,
@@ -133,8 +142,8 @@ struct Opt {
     options: Range<usize>,
 }
 
-/// The one question, and the OPT record if there is one; nothing if the message does not hold what its counts say.
-fn sections<'m>(cursor: &mut Cursor<'m>, message: &'m [u8], header: Header) -> Option<(&'m [u8], Option<Opt>)> {
+/// Reads the one question, and the OPT record if there is one; fails if the message does not hold what its counts say.
+fn sections<'m>(cursor: &mut Cursor<'m>, message: &'m [u8], header: Header, seen: &mut Seen<'m>) -> Option<()> {
     let [questions, answers, authorities, additionals] = header.counts;
     if questions != 1 {
         return None;
@@ -142,29 +151,31 @@ fn sections<'m>(cursor: &mut Cursor<'m>, message: &'m [u8], header: Header) -> O
     let start = cursor.at();
     cursor.plain_name()?;
     cursor.skip(4)?;
-    let question = message.get(start..cursor.at())?;
+    seen.question = Some(message.get(start..cursor.at())?);
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         cursor.record()?;
     }
-    let mut opt = None;
     for _ in 0..additionals {
         let record = cursor.record()?;
         if record.kind == code::OPT {
             // RFC 6891 §6.1.1: one at most, and its name is the root.
-            if opt.is_some() || message.get(record.start) != Some(&0) {
+            if seen.opt.is_some() {
                 return None;
             }
             let [_, version, flags, _] = record.ttl.to_be_bytes();
-            opt = Some(Opt { payload: record.class, version, dnssec: flags & 0x80 != 0, options: record.rdata });
+            seen.opt = Some(Opt { payload: record.class, version, dnssec: flags & 0x80 != 0, options: record.rdata });
+            if message.get(record.start) != Some(&0) {
+                return None;
+            }
         }
     }
-    Some((question, opt))
+    Some(())
 }
 
 /// What an OPT record says; nothing if an option is not what it should be. Unknown options are passed over.
-fn edns(opt: Opt, message: &[u8]) -> Option<Edns> {
+fn edns(opt: &Opt, message: &[u8]) -> Option<Edns> {
     let mut edns = Edns { payload: opt.payload, dnssec: opt.dnssec, cookie: None, wants_nsid: false, is_padded: false };
-    let mut options = Cursor::new(message.get(opt.options)?);
+    let mut options = Cursor::new(message.get(opt.options.clone())?);
     while !options.is_at_end() {
         let (code, length) = (options.u16()?, options.u16()?);
         let data = options.take(length.into())?;
@@ -185,14 +196,16 @@ fn cookie(data: &[u8]) -> Option<Cookie> {
     matches!(server.len(), 0 | 8..=32).then(|| Cookie { client: *client, server: server.try_into().ok() })
 }
 
-/// A header-only answer, since what the question section holds is not known to be sound.
-fn fault(header: Header, rcode: u16, with_opt: bool) -> Vec<u8> {
+/// The answer to what is no query: its header alone or, to who speaks EDNS, with question and OPT record, as far as they could
+/// be read (RFC 6891 §7).
+fn fault(header: Header, rcode: u16, seen: &Seen<'_>) -> Vec<u8> {
     let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD)) | (rcode & flag::RCODE);
-    let additionals = u16::from(with_opt);
-    let words = [header.id, flags, 0, 0, 0, additionals];
+    let question = seen.question.filter(|_| seen.opt.is_some());
+    let words = [header.id, flags, u16::from(question.is_some()), 0, 0, u16::from(seen.opt.is_some())];
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-    if with_opt {
-        super::message::append_opt(&mut bytes, rcode, false, super::Errors::NONE, &Extras::default());
+    bytes.extend_from_slice(question.unwrap_or_default());
+    if let Some(opt) = &seen.opt {
+        super::message::append_opt(&mut bytes, rcode, opt.dnssec, super::Errors::NONE, &Extras::default());
     }
     bytes
 }

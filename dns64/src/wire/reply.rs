@@ -62,6 +62,9 @@ impl Reply {
         }
         let mut scan = Scan::run(&mut cursor, &bytes, header, question.kind()).ok_or(Malformed::Unreadable)?;
         let end = cursor.at();
+        if !is_readable(&bytes, start, end) {
+            return Err(Malformed::Unreadable);
+        }
         scan.lower_soa_ttl(&mut bytes);
         if let Some(opt) = &scan.opt {
             if opt.rdata.end != end {
@@ -291,6 +294,41 @@ impl Scan {
             negative_ttl: self.negative_ttl,
         }
     }
+}
+
+/// Whether those who are told this can read it: owners of records and the names that may be compressed in their data
+/// (RFC 3597 §4), and addresses that have their length.
+fn is_readable(message: &[u8], question: usize, end: usize) -> bool {
+    let mut cursor = Cursor::new(&message[..end]);
+    let read = |cursor: &mut Cursor<'_>| {
+        cursor.skip(question)?;
+        cursor.plain_name()?;
+        cursor.skip(4)?;
+        while cursor.at() < end {
+            cursor.clone().whole_name()?;
+            let record = cursor.record()?;
+            let mut data = cursor.clone();
+            data.rewind(record.rdata.start);
+            match record.kind {
+                code::A if record.class == code::CLASS_IN => (record.rdata.len() == 4).then_some(())?,
+                code::AAAA if record.class == code::CLASS_IN => (record.rdata.len() == 16).then_some(())?,
+                code::NS | code::CNAME | code::PTR | code::DNAME => data.whole_name()?,
+                code::MX => {
+                    data.skip(2)?;
+                    data.whole_name()?;
+                }
+                code::SOA => {
+                    data.whole_name()?;
+                    data.whole_name()?;
+                    data.skip(20)?;
+                }
+                _ => data.skip(record.rdata.len())?,
+            }
+            (data.at() <= record.rdata.end).then_some(())?;
+        }
+        Some(())
+    };
+    read(&mut cursor).is_some()
 }
 
 /// The shortest record in bytes: the root's name, type, class, TTL, and a length of zero.

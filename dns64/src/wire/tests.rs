@@ -204,7 +204,32 @@ fn a_truncated_answer_keeps_its_question_only() {
     let (whole, _) =
         Message::from_known(&Known::fresh(reply.clone().into())).finish(&query, Limit::Stream, &Extras::default());
     let cut = HickoryMessage::from_vec(&truncate(&whole)).unwrap();
-    assert_eq!((cut.metadata.truncation, cut.answers.len()), (true, 0));
+    assert_eq!((cut.metadata.truncation, cut.answers.len(), cut.queries.len()), (true, 0, 1));
+    assert_eq!(cut.edns, HickoryMessage::from_vec(&whole).unwrap().edns);
+}
+
+#[test]
+fn extended_errors_are_left_out_before_records_are() {
+    let reply = parsed(|message| {
+        message.add_answers((0..32).map(|_| a("x.example.", 1)));
+    });
+    let answer = Message::from_known(&Known::fresh(reply.into())).with_ede(29);
+    let len = answer.bytes().len() + 11;
+    // With room for both, without room for the error, and without room for records either.
+    for (room, records, has_error, is_cut) in
+        [(len + 6, 32, true, false), (len + 5, 32, false, true), (len, 32, false, true), (len - 1, 0, true, true)]
+    {
+        let bytes = query_bytes(|message| {
+            let mut edns = Edns::new();
+            edns.set_max_payload(u16::try_from(room).unwrap());
+            message.edns = Some(edns);
+        });
+        let query = Query::parse(&bytes).unwrap();
+        let (bytes, truncated) = answer.clone().finish(&query, Limit::Datagram, &Extras::default());
+        let told = HickoryMessage::from_vec(&bytes).unwrap();
+        assert_eq!((told.answers.len(), told.metadata.truncation, truncated), (records, is_cut, is_cut), "{room}");
+        assert_eq!(!told.edns.unwrap().options().options.is_empty(), has_error, "{room}");
+    }
 }
 
 #[test]

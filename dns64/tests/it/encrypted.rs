@@ -18,7 +18,7 @@ use super::*;
 /// Longer than anything may take in a test.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn encrypting(upstream: &Upstream, identity: &Identity) -> Config {
+pub(super) fn encrypting(upstream: &Upstream, identity: &Identity) -> Config {
     let mut config = config(&[upstream.address]);
     config.listen_tls = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
     config.listen_https = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
@@ -26,7 +26,7 @@ fn encrypting(upstream: &Upstream, identity: &Identity) -> Config {
     config
 }
 
-fn post(body: Vec<u8>) -> Request<Full<Bytes>> {
+pub(super) fn post(body: Vec<u8>) -> Request<Full<Bytes>> {
     Request::post("https://dns.example/dns-query")
         .header("content-type", "application/dns-message")
         .header("host", "dns.example")

@@ -8,6 +8,8 @@ mod coupling;
 mod encrypted;
 mod failures;
 mod fronts;
+mod hostile;
+mod hostile_upstreams;
 mod local;
 mod others;
 mod passing;

@@ -39,6 +39,8 @@ pub(crate) enum Script {
     NoEdns,
     /// What the function makes of the answer of the zone.
     Edited(fn(&mut Message)),
+    /// What the function makes of an answer without records.
+    EditedWithout(fn(&mut Message)),
 }
 
 type Choice = dyn Fn(&Query) -> Script + Send + Sync;
@@ -243,6 +245,11 @@ impl Shared {
                 vec![encoded(&answer)]
             }
             Script::NoEdns => vec![encoded(&answer)],
+            Script::EditedWithout(edit) => {
+                let mut answer = empty(&query);
+                edit(&mut answer);
+                vec![encoded(&answer)]
+            }
             Script::Edited(edit) => {
                 let mut answer = answer;
                 edit(&mut answer);
