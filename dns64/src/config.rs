@@ -101,8 +101,7 @@ pub struct Config {
     pub max_ttl: Duration,
     /// Negative answers are not cached longer than this. Default 3 h, the upper end of RFC 2308 §5.
     pub max_negative_ttl: Duration,
-    /// Queries under work at once, at most; those beyond are dropped. Each may hold two connections to upstreams for what does
-    /// not fit a datagram. Default 1000.
+    /// Queries under work at once, at most; those beyond are dropped. Default 1000.
     pub max_in_flight: usize,
     /// The same for one client address, so that one client leaves room for others; the addresses of an IPv6 /64 together
     /// have twice that. Those beyond are answered with SERVFAIL and extended error 14, unless their answer is

@@ -4,13 +4,12 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::line::Unavailable;
 use super::pool::Pool;
+use super::streams::Streams;
 use crate::stats::Stats;
 use crate::wire::{Ask, HEADER_LEN, Reply, code, ede, flag, rcode};
 
@@ -44,6 +43,8 @@ impl Failure {
 /// How to ask one upstream.
 pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Pool,
+    /// Connections for what does not fit a datagram.
+    pub(super) streams: &'a Streams,
     /// Whether letters are sent in random case.
     pub(super) random_case: bool,
     /// The largest UDP payload that is offered, in bytes.
@@ -135,24 +136,9 @@ impl Exchange<'_> {
 
     async fn tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
         let id = rand::random();
-        let bytes = self
-            .tcp_bytes(&encode(ask, id, with_edns.then_some(self.payload)))
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let query = encode(ask, id, with_edns.then_some(self.payload));
+        let bytes = self.streams.exchange(query, self.stats).await.map_err(|error| self.unreachable(&error))?;
         Reply::parse(bytes, id, &ask.question).map_err(|_| Failure::Unreadable)
-    }
-
-    async fn tcp_bytes(&self, query: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.pool.address()).await?;
-        self.stats.upstream_tcp.increment();
-        // RFC 7766 §8: length and message in one write.
-        let length = u16::try_from(query.len()).map_err(io::Error::other)?;
-        let framed = [&length.to_be_bytes(), query].concat();
-        stream.write_all(&framed).await?;
-        let length = stream.read_u16().await?;
-        let mut bytes = vec![0; length.into()];
-        stream.read_exact(&mut bytes).await?;
-        Ok(bytes)
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

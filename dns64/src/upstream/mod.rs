@@ -6,7 +6,7 @@ mod health;
 mod line;
 mod pool;
 mod probe;
-mod secure;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use exchange::{Exchange, Failure};
 use health::{Change, Health};
 use pool::Pool;
 use probe::Marker;
-use secure::Secure;
-pub(crate) use secure::Trust;
+use streams::Streams;
+pub(crate) use streams::Trust;
 
 /// The upstreams, and what is known of their health.
 #[derive(Debug)]
@@ -42,15 +42,11 @@ pub(crate) struct Forwarder {
 #[derive(Debug)]
 struct Upstream {
     address: Address,
-    way: Way,
+    /// For datagrams, if it is asked in the clear.
+    pool: Option<Pool>,
+    /// Connections: for everything that is secret, or for what does not fit a datagram.
+    streams: Streams,
     health: Health,
-}
-
-/// How an upstream is asked.
-#[derive(Debug)]
-enum Way {
-    Plain(Pool),
-    Secure(Secure),
 }
 
 /// An upstream is near if it usually answers within this.
@@ -62,11 +58,14 @@ const EXPLORED: u32 = 32;
 impl Forwarder {
     pub(crate) fn new(config: &Config, upstreams: &[Address], trust: Option<&Trust>, stats: Arc<Stats>) -> Self {
         let upstream = |address: &Address| {
-            let way = match trust.filter(|_| address.is_encrypted()) {
-                Some(trust) => Way::Secure(Secure::new(address, trust)),
-                None => Way::Plain(Pool::new(address.address, Arc::clone(&stats))),
-            };
-            Upstream { address: address.clone(), way, health: Health::default() }
+            let trust = trust.filter(|_| address.is_encrypted());
+            let pool = trust.is_none().then(|| Pool::new(address.address, Arc::clone(&stats)));
+            Upstream {
+                address: address.clone(),
+                pool,
+                streams: Streams::new(address, trust),
+                health: Health::default(),
+            }
         };
         Self {
             upstreams: upstreams.iter().map(upstream).collect(),
@@ -141,12 +140,13 @@ impl Forwarder {
         let started = Instant::now();
         let (timeout, random_case, stats) = (self.timeout, self.random_case, &*self.stats);
         let payload = self.payload;
-        let result = match &upstream.way {
-            Way::Plain(pool) => {
+        let streams = &upstream.streams;
+        let result = match &upstream.pool {
+            Some(pool) => {
                 let patience = upstream.health.patience();
-                Exchange { pool, random_case, payload, patience, timeout, deadline, stats }.run(ask).await
+                Exchange { pool, streams, random_case, payload, patience, timeout, deadline, stats }.run(ask).await
             }
-            Way::Secure(secure) => secure.run(ask, timeout, deadline, stats).await,
+            None => streams.run(ask, timeout, deadline, stats).await,
         };
         if result.is_ok() {
             let took = started.elapsed();

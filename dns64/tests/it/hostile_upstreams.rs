@@ -17,7 +17,7 @@ async fn code_of(server: &Running, question: &str) -> ResponseCode {
 }
 
 /// A query's answer: its header and question, with these flags and response code.
-fn answer_to(query: &[u8], flags: u16) -> Vec<u8> {
+pub(super) fn answer_to(query: &[u8], flags: u16) -> Vec<u8> {
     let mut answer = Message::from_vec(query).unwrap();
     answer.edns = None;
     let mut answer = answer.to_vec().unwrap();
@@ -26,7 +26,7 @@ fn answer_to(query: &[u8], flags: u16) -> Vec<u8> {
 }
 
 /// An upstream that answers over UDP that the answer does not fit, and does what is given with connections.
-async fn over_tcp_only<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+pub(super) async fn over_tcp_only<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {

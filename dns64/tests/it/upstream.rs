@@ -84,9 +84,12 @@ impl Upstream {
             asked: Arc::clone(&asked),
             offered: Arc::clone(&offered),
         });
-        let tasks =
-            vec![tokio::spawn(serve_udp(Arc::new(udp), Arc::clone(&shared))), tokio::spawn(serve_tcp(tcp, shared))];
-        Self { address, asked, offered, connections: Arc::default(), tasks }
+        let connections = Arc::<AtomicUsize>::default();
+        let tasks = vec![
+            tokio::spawn(serve_udp(Arc::new(udp), Arc::clone(&shared))),
+            tokio::spawn(serve_tcp(tcp, shared, Arc::clone(&connections))),
+        ];
+        Self { address, asked, offered, connections, tasks }
     }
 
     /// The same over TLS alone; each connection ends after so many answers.
@@ -122,7 +125,7 @@ impl Upstream {
         Self { address, asked, offered, connections, tasks: vec![task] }
     }
 
-    /// Connections so far, if it is over TLS.
+    /// Connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -163,9 +166,10 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>, connections: Arc<AtomicUsize>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        connections.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(serve_stream(stream, Arc::clone(&shared), usize::MAX));
     }
 }

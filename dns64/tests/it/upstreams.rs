@@ -7,6 +7,8 @@ use dns64::{Error, Server};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 #[tokio::test]
@@ -107,6 +109,37 @@ async fn an_answer_that_does_not_fit_is_fetched_over_tcp_before_synthesis() {
     let mut asked = upstream.asked();
     asked.sort();
     assert_eq!(asked, ["v4.example. A", "v4.example. A tcp", "v4.example. AAAA", "v4.example. AAAA tcp"]);
+}
+
+#[tokio::test]
+async fn answers_that_do_not_fit_come_on_a_few_connections_that_are_used_again() {
+    let upstream = Upstream::scripted("x.example. 60 A 192.0.2.1", |_| Script::TruncatedOverUdp).await;
+    let server = start_with(&upstream).await;
+    for round in 0..3 {
+        let asks: Vec<Ask> = (0..40).map(|number| Ask::new(&format!("n{number}.r{round}.example. A"))).collect();
+        let all = futures_util::future::join_all(asks.iter().map(|ask| ask.over_udp(server.address))).await;
+        assert!(all.iter().all(|answer| answer.metadata.response_code == ResponseCode::NXDomain));
+    }
+    assert!(upstream.connections() <= 4, "{} connections", upstream.connections());
+    // And the answers to its own probes.
+    assert!(server.stats.snapshot().upstream_tcp >= 120);
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_one_query_on_each_connection_is_asked_that_way() {
+    let upstream = super::hostile_upstreams::over_tcp_only(|mut stream| async move {
+        let Ok(length) = stream.read_u16().await else { return };
+        let mut query = vec![0; length.into()];
+        stream.read_exact(&mut query).await.unwrap();
+        let answer = super::hostile_upstreams::answer_to(&query, 0x8180);
+        let framed = [&u16::try_from(answer.len()).unwrap().to_be_bytes(), answer.as_slice()].concat();
+        let _sent = stream.write_all(&framed).await;
+    })
+    .await;
+    let server = start(patient(&[upstream])).await;
+    let asks: Vec<Ask> = (0..20).map(|number| Ask::new(&format!("n{number}.example. TXT"))).collect();
+    let all = futures_util::future::join_all(asks.iter().map(|ask| ask.over_udp(server.address))).await;
+    assert!(all.iter().all(|answer| answer.metadata.response_code == ResponseCode::NoError));
 }
 
 #[tokio::test]

@@ -1,14 +1,13 @@
-//! Asking upstreams over TLS and HTTPS, on connections that are used again.
+//! Asking upstreams over TCP, TLS and HTTPS, on connections that are used again (RFC 7766 §6.2).
 //!
 //! A connection carries many questions at once. A further one is opened when all are full; beyond [`MOST_LINKS`] full ones
 //! a question waits.
 
 mod https;
-mod tls;
+mod link;
 mod trust;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use super::exchange::{self, Failure};
 use crate::stats::Stats;
 use crate::wire::{Ask, EDNS_PAYLOAD, QUERY_BLOCK, Reply, pad};
 use https::HttpsLink;
-use tls::TlsLink;
+use link::StreamLink;
 pub(crate) use trust::Trust;
 
 /// Connections to one upstream at most.
@@ -39,16 +38,22 @@ const PIPELINE: u16 = 64;
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// One upstream, and the connections to it.
-pub(super) struct Secure {
+pub(super) struct Streams {
     upstream: Upstream,
-    name: ServerName<'static>,
-    connector: TlsConnector,
+    /// How it is spoken to in secret, if it is.
+    tls: Option<Tls>,
     links: Mutex<Vec<Link>>,
     /// Held while a connection is opened, so that those who need one at the same moment share it.
     opening: tokio::sync::Mutex<()>,
     /// For every question on any connection.
     places: Arc<Semaphore>,
-    /// Whether it was said that its certificate is not accepted.
+}
+
+/// What makes a connection secret.
+struct Tls {
+    name: ServerName<'static>,
+    connector: TlsConnector,
+    /// Whether it was said that the upstream's certificate is not accepted.
     complained: AtomicBool,
 }
 
@@ -66,7 +71,7 @@ struct Link {
 /// The doubt whether a connection still works, which an answer to any question on it ends. A way that has silently gone
 /// shows in nothing else.
 struct Suspicion<'a> {
-    secure: &'a Secure,
+    streams: &'a Streams,
     link: &'a Link,
     answers: u32,
 }
@@ -74,21 +79,22 @@ struct Suspicion<'a> {
 impl Drop for Suspicion<'_> {
     fn drop(&mut self) {
         if self.link.answers.load(Ordering::Relaxed) == self.answers {
-            self.secure.forget(self.link);
+            self.streams.forget(self.link);
         }
     }
 }
 
 #[derive(Clone)]
 enum Kind {
-    Tls(TlsLink),
+    Tcp(StreamLink),
+    Tls(StreamLink),
     Https(HttpsLink),
 }
 
 impl Link {
     fn is_alive(&self, now: Instant) -> bool {
         let is_open = match &self.kind {
-            Kind::Tls(link) => link.is_open(),
+            Kind::Tcp(link) | Kind::Tls(link) => link.is_open(),
             Kind::Https(link) => link.is_open(),
         };
         let is_in_use = self.room.available_permits() < PIPELINE.into();
@@ -96,29 +102,21 @@ impl Link {
     }
 }
 
-impl std::fmt::Debug for Secure {
+impl std::fmt::Debug for Streams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secure").field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("Streams").field("upstream", &self.upstream).finish_non_exhaustive()
     }
 }
 
-impl Secure {
-    /// An upstream that is asked over TLS or HTTPS.
-    pub(super) fn new(upstream: &Upstream, trust: &Trust) -> Self {
-        let (name, protocol): (_, &[u8]) = match &upstream.transport {
-            Transport::Https { name, .. } => (name, b"h2"),
-            Transport::Tls { name } => (name, b"dot"),
-            Transport::Plain => (&None, b"dot"),
-        };
-        let given = name.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
+impl Streams {
+    /// The connections to an upstream, secret ones if there is `trust`.
+    pub(super) fn new(upstream: &Upstream, trust: Option<&Trust>) -> Self {
         Self {
             upstream: upstream.clone(),
-            name: given.unwrap_or_else(|| upstream.address.ip().into()),
-            connector: trust.connector(protocol),
+            tls: trust.map(|trust| Tls::new(upstream, trust)),
             links: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             places: Arc::new(Semaphore::new(MOST_LINKS * usize::from(PIPELINE))),
-            complained: AtomicBool::new(false),
         }
     }
 
@@ -144,8 +142,6 @@ impl Secure {
     }
 
     async fn ask(&self, ask: &Ask, stats: &Stats) -> Result<Reply, Failure> {
-        // The semaphore is never closed, so acquiring only waits.
-        let _place = self.places.acquire().await;
         let id = match self.upstream.transport {
             // RFC 8484 §4.1: the same query is the same request, which caches on the way know again.
             Transport::Https { .. } => 0,
@@ -162,8 +158,14 @@ impl Secure {
     }
 
     /// Sends a query and waits for the answer; once more on a new connection if an old one turns out to be dead, which a
-    /// server that has closed it cannot say in time.
-    async fn exchange(&self, query: Vec<u8>, stats: &Stats) -> io::Result<Vec<u8>> {
+    /// server that has closed it cannot say in time, and at last on one that others do not share, since there are servers
+    /// that answer one query on each.
+    ///
+    /// # Errors
+    /// There is no connection, or it ended before the answer came.
+    pub(super) async fn exchange(&self, query: Vec<u8>, stats: &Stats) -> io::Result<Vec<u8>> {
+        // The semaphore is never closed, so acquiring only waits.
+        let _place = self.places.acquire().await;
         if let Some((link, permit)) = self.open_link() {
             match self.exchange_on(&link, query.clone(), stats, permit).await {
                 Err(error) => debug!(upstream = %self.upstream, %error, "connection was dead"),
@@ -171,6 +173,12 @@ impl Secure {
             }
         }
         let (link, permit) = self.new_link().await?;
+        match self.exchange_on(&link, query.clone(), stats, permit).await {
+            Err(error) => debug!(upstream = %self.upstream, %error, "connection ended"),
+            answered => return answered,
+        }
+        let link = self.connect().await?;
+        let permit = Arc::clone(&link.room).try_acquire_owned().map_err(io::Error::other)?;
         self.exchange_on(&link, query, stats, permit).await
     }
 
@@ -181,8 +189,12 @@ impl Secure {
         stats: &Stats,
         _permit: OwnedSemaphorePermit,
     ) -> io::Result<Vec<u8>> {
-        let _suspicion = Suspicion { secure: self, link, answers: link.answers.load(Ordering::Relaxed) };
+        let _suspicion = Suspicion { streams: self, link, answers: link.answers.load(Ordering::Relaxed) };
         let answer = match &link.kind {
+            Kind::Tcp(link) => {
+                stats.upstream_tcp.increment();
+                link.exchange(query).await?
+            }
             Kind::Tls(link) => {
                 stats.upstream_tls.increment();
                 link.exchange(query).await?
@@ -230,16 +242,11 @@ impl Secure {
     }
 
     async fn connect(&self) -> io::Result<Link> {
-        let stream = self.handshake(self.upstream.address).await?;
-        let kind = match &self.upstream.transport {
-            Transport::Https { name, path } => {
-                let authority = match name {
-                    Some(name) => format!("{name}:{}", self.upstream.address.port()),
-                    None => self.upstream.address.to_string(),
-                };
-                Kind::Https(HttpsLink::new(stream, &authority, path).await?)
-            }
-            Transport::Plain | Transport::Tls { .. } => Kind::Tls(TlsLink::new(stream)),
+        let stream = TcpStream::connect(self.upstream.address).await?;
+        stream.set_nodelay(true)?;
+        let kind = match &self.tls {
+            Some(tls) => self.secured(tls.handshake(stream, &self.upstream).await?).await?,
+            None => Kind::Tcp(StreamLink::new(stream)),
         };
         Ok(Link {
             kind,
@@ -249,21 +256,16 @@ impl Secure {
         })
     }
 
-    async fn handshake(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let secured = self.connector.connect(self.name.clone(), stream).await;
-        match &secured {
-            Ok(_) => self.complained.store(false, Ordering::Relaxed),
-            // An operator must mend this, and the other upstreams would hide it.
-            Err(error) if trust::is_about_certificate(error) => {
-                if !self.complained.swap(true, Ordering::Relaxed) {
-                    warn!(upstream = %self.upstream, %error, "the upstream's certificate is not accepted");
-                }
-            }
-            Err(_) => {}
-        }
-        secured
+    /// What is spoken over a secret connection.
+    async fn secured(&self, stream: TlsStream<TcpStream>) -> io::Result<Kind> {
+        let Transport::Https { name, path } = &self.upstream.transport else {
+            return Ok(Kind::Tls(StreamLink::new(stream)));
+        };
+        let authority = match name {
+            Some(name) => format!("{name}:{}", self.upstream.address.port()),
+            None => self.upstream.address.to_string(),
+        };
+        Ok(Kind::Https(HttpsLink::new(stream, &authority, path).await?))
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -273,5 +275,36 @@ impl Secure {
 
     fn links(&self) -> MutexGuard<'_, Vec<Link>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tls {
+    fn new(upstream: &Upstream, trust: &Trust) -> Self {
+        let (name, protocol): (_, &[u8]) = match &upstream.transport {
+            Transport::Https { name, .. } => (name, b"h2"),
+            Transport::Tls { name } => (name, b"dot"),
+            Transport::Plain => (&None, b"dot"),
+        };
+        let given = name.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        Self {
+            name: given.unwrap_or_else(|| upstream.address.ip().into()),
+            connector: trust.connector(protocol),
+            complained: AtomicBool::new(false),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, upstream: &Upstream) -> io::Result<TlsStream<TcpStream>> {
+        let secured = self.connector.connect(self.name.clone(), stream).await;
+        match &secured {
+            Ok(_) => self.complained.store(false, Ordering::Relaxed),
+            // An operator must mend this, and the other upstreams would hide it.
+            Err(error) if trust::is_about_certificate(error) => {
+                if !self.complained.swap(true, Ordering::Relaxed) {
+                    warn!(%upstream, %error, "the upstream's certificate is not accepted");
+                }
+            }
+            Err(_) => {}
+        }
+        secured
     }
 }

@@ -1,14 +1,12 @@
-//! One connection over TLS: answers come in any order (RFC 7858 §3.3) and are told apart by ID and question.
+//! One connection over TCP or TLS: answers come in any order (RFC 7766 §7, RFC 7858 §3.3) and are told apart by ID.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
 use super::{LONGEST_IDLE, PIPELINE};
 
@@ -17,7 +15,7 @@ const MOST_MISMATCHES: usize = 100;
 
 /// A connection, served by a task until it is idle, broken, or closed by the other side.
 #[derive(Clone)]
-pub(super) struct TlsLink {
+pub(super) struct StreamLink {
     queries: mpsc::Sender<Question>,
 }
 
@@ -31,8 +29,8 @@ type Asker = ([u8; 2], oneshot::Sender<Vec<u8>>);
 #[derive(Default)]
 struct Waiting(Mutex<HashMap<u16, Asker>>);
 
-impl TlsLink {
-    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
+impl StreamLink {
+    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
         let (queries, questions) = mpsc::channel(PIPELINE.into());
         tokio::spawn(serve(stream, questions));
         Self { queries }
@@ -54,7 +52,7 @@ impl TlsLink {
     }
 }
 
-async fn serve(stream: TlsStream<TcpStream>, mut questions: mpsc::Receiver<Question>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite, mut questions: mpsc::Receiver<Question>) {
     let waiting = Arc::<Waiting>::default();
     let (mut reader, mut writer) = split(stream);
     // Whoever still waits when either ends learns of it, since `waiting` goes with this task.
@@ -72,7 +70,7 @@ async fn serve(stream: TlsStream<TcpStream>, mut questions: mpsc::Receiver<Quest
 }
 
 async fn write(
-    writer: &mut WriteHalf<TlsStream<TcpStream>>,
+    writer: &mut (impl AsyncWrite + Unpin),
     questions: &mut mpsc::Receiver<Question>,
     waiting: &Waiting,
 ) -> io::Result<()> {
@@ -93,7 +91,7 @@ async fn write(
     }
 }
 
-async fn read(reader: &mut ReadHalf<TlsStream<TcpStream>>, waiting: &Waiting) -> io::Result<()> {
+async fn read(reader: &mut (impl AsyncRead + Unpin), waiting: &Waiting) -> io::Result<()> {
     let mut mismatches = 0;
     while mismatches < MOST_MISMATCHES {
         let length = reader.read_u16().await?;
