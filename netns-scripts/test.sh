@@ -12,7 +12,8 @@ main() {
         ensure_packages iproute2:ip procps:sysctl iputils-ping:ping traceroute:traceroute curl:curl tcpdump:tcpdump tshark:tshark \
             bind9-dnsutils:dig nginx-light:nginx nsd:nsd iperf3:iperf3 ethtool:ethtool nftables:nft util-linux:setpriv \
             containernetworking-plugins:/usr/lib/cni/bridge prometheus:prometheus nfdump:nfdump tshark:tshark tmux:tmux rsyslog:rsyslogd \
-            knot-dnsutils:kdig unbound:unbound bind9-utils:dnssec-signzone
+            knot-dnsutils:kdig unbound:unbound bind9-utils:dnssec-signzone \
+            openssh-client:ssh openssh-server:sshd
     else
         say "Not root: tests in network namespaces will be skipped."
     fi

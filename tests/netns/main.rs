@@ -19,6 +19,8 @@ mod ipfix;
 mod lifecycle;
 mod listings;
 mod logs;
+mod long_lived;
+mod manager;
 mod metrics;
 mod million;
 mod names;

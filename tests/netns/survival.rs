@@ -1,18 +1,13 @@
 //! Sessions outlive the daemon: after a restart, after a kill, and whatever the file says that they are kept in.
 
 use std::fs;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 
 use crate::changes::Echo;
-use crate::support::{Lab, Running, SERVER, Topology, eventually, under_pref64};
+use crate::manager::Manager;
+use crate::support::{Lab, SERVER, Topology, eventually, under_pref64};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -116,58 +111,6 @@ fn nothing_is_kept_where_nothing_is_to_be_kept() {
     assert!(!file.exists());
 }
 
-/// What systemd is to the daemon: it is told things, and keeps descriptors.
-struct Manager {
-    socket: UnixDatagram,
-    kept: Vec<OwnedFd>,
-}
-
-impl Manager {
-    fn new(lab: &Lab) -> Self {
-        let path = lab.directory().join("notify.sock");
-        let socket = UnixDatagram::bind(path).expect("the lab directory is writable");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        Self { socket, kept: Vec::new() }
-    }
-
-    /// Starts the daemon as systemd does, with the descriptors that are kept, and waits until it is ready.
-    fn start(&mut self, lab: &Lab, configuration: &str) -> Running {
-        let run = lab.nat64_run("nat64", configuration);
-        let mut script = String::new();
-        for (number, fd) in (3..).zip(&self.kept) {
-            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).expect("it is open");
-            script.push_str(&format!("exec {number}<&{0} {0}<&-; ", fd.as_raw_fd()));
-        }
-        let names = vec!["tun"; self.kept.len()].join(":");
-        script.push_str(&format!("export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}; ", self.kept.len()));
-        let mut command = Command::new("bash");
-        command.arg("-c").arg(script + "exec \"$@\"").arg("bash").arg(run.get_program()).args(run.get_args());
-        command.env("NOTIFY_SOCKET", lab.directory().join("notify.sock"));
-        let running = Running::start(command, &lab.directory().join("managed.log"));
-        while !self.hear().contains("READY=1") {}
-        running
-    }
-
-    /// The next thing that it is told.
-    fn hear(&mut self) -> String {
-        let (mut text, mut space) = ([0; 4096], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))]);
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let told = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::empty());
-        let len = told.expect("the daemon says something").bytes;
-        let text = String::from_utf8_lossy(&text[..len]).into_owned();
-        if text.contains("FDSTOREREMOVE=1") {
-            self.kept.clear();
-        }
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                assert!(text.contains("FDSTORE=1") && text.contains("FDNAME=tun"), "{text}");
-                self.kept.extend(descriptors);
-            }
-        }
-        text
-    }
-}
-
 #[test]
 fn the_device_stays_over_a_restart_and_what_comes_meanwhile_waits_for_the_next_daemon() {
     let Some(lab) = lab() else { return };
@@ -195,7 +138,7 @@ fn the_device_stays_over_a_restart_and_what_comes_meanwhile_waits_for_the_next_d
     }
     daemon.signal(Signal::TERM);
     assert!(daemon.wait(PATIENCE).success());
-    manager.kept.clear();
+    manager.forget();
     // What other tests start at this moment may have a copy of the descriptor, until it is the program that it is to be.
     eventually("the device that is not kept any more goes", PATIENCE, || {
         !lab.gateway.ip("-o link show").contains("nat64")
@@ -213,7 +156,7 @@ fn a_kept_device_that_is_not_as_wanted_is_replaced() {
     let two_queues = format!("{}workers = 2\n", Lab::translator());
     let mut daemon = manager.start(&lab, &two_queues);
     assert!(daemon.log().contains("is_kept=false") && daemon.log().contains("queues=2"), "{}", daemon.log());
-    assert_eq!(manager.kept.len(), 2);
+    assert_eq!(manager.keeps(), 2);
     assert!(echo.lives());
     daemon.signal(Signal::TERM);
     assert!(daemon.wait(PATIENCE).success());

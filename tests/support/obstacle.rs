@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::{env, thread};
 
 /// Programs that the tests run; `netns-scripts/test.sh` installs their packages.
-const TOOLS: [&str; 14] = [
+const TOOLS: [&str; 16] = [
     "ip",
     "curl",
     "dig",
@@ -19,6 +19,8 @@ const TOOLS: [&str; 14] = [
     "prometheus",
     "promtool",
     "setpriv",
+    "ssh",
+    "sshd",
     "traceroute",
 ];
 

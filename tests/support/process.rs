@@ -80,12 +80,17 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts `command` with its output in the file `log`.
-    pub(crate) fn start(mut command: Command, log: &Path) -> Self {
+    pub(crate) fn start(command: Command, log: &Path) -> Self {
+        Self::start_with(command, Stdio::null(), log)
+    }
+
+    /// The same, with something to read.
+    pub(crate) fn start_with(mut command: Command, input: Stdio, log: &Path) -> Self {
         let line = command_line(&command);
         let output = File::create(log).expect("the lab directory is writable");
         let errors = output.try_clone().expect("a file can be shared");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(errors)
             .spawn()
