@@ -16,7 +16,8 @@ use serde::Deserialize;
 mod others;
 
 /// The RFCs that have a ledger, in the order of the page.
-const RFCS: [u32; 12] = [7915, 6146, 6052, 6147, 7050, 8880, 6791, 7857, 6888, 4787, 5382, 5508];
+const RFCS: [u32; 16] =
+    [7915, 6146, 6052, 6147, 7050, 8880, 6891, 7766, 8914, 2308, 6791, 7857, 6888, 4787, 5382, 5508];
 
 /// What the first part of a test's path stands for.
 const ROOTS: [(&str, &str); 7] = [

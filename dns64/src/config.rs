@@ -404,6 +404,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_not_remembered_for_more_than_five_minutes() {
+        let with = |seconds| Config { failure_ttl: Duration::from_secs(seconds), ..config() }.validate_values();
+        assert!(with(0).is_ok() && with(300).is_ok() && with(301).is_err());
+    }
+
+    #[test]
+    fn a_client_may_hold_many_connections_by_default() {
+        let config = config();
+        assert!(config.connections_per_client > 10 && config.connections_per_client < config.tcp_connections);
+        assert_eq!(config.tcp_idle, Duration::from_secs(10));
+    }
+
+    #[test]
     fn an_upstream_must_be_an_address_with_a_port_that_can_be_asked() {
         for upstream in ["0.0.0.0:53", "[::]:53", "192.0.2.1:0", "224.0.0.1:53"] {
             let upstreams = vec![upstream.parse::<SocketAddr>().unwrap().into()];

@@ -233,6 +233,34 @@ async fn a_client_that_reads_no_answers_is_left_and_others_are_answered() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_reset_with_queries_under_way_leaves_its_place() {
+    let upstream = Upstream::scripted(ZONE, |_| Script::Late(Duration::from_millis(100))).await;
+    let server = start(Config { tcp_connections: 1, ..patient(&[upstream.address]) }).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    send_tcp(&mut stream, &Ask::new("v4.example. A").0).await;
+    let asked = async {
+        while upstream.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, asked).await.unwrap();
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    // What the query asked for is known then, to whoever comes next.
+    let next = async {
+        loop {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            send_tcp(&mut stream, &Ask::new("v4.example. A").0).await;
+            if let Some(answer) = receive_tcp(&mut stream).await {
+                return answer;
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, next).await.expect("a place").answers.len(), 1);
+    assert_eq!(upstream.asked(), ["v4.example. A"]);
+}
+
+#[tokio::test]
 async fn hundreds_of_connections_of_one_client_leave_udp_and_the_bounds_as_they_are() {
     let upstream = Upstream::zone(ZONE).await;
     let server = start(Config { connections_per_client: 20, ..config(&[upstream.address]) }).await;

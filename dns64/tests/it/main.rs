@@ -5,6 +5,7 @@
 
 mod client;
 mod coupling;
+mod edns;
 mod encrypted;
 mod failures;
 mod fronts;

@@ -236,7 +236,7 @@ fn check(step: &Step, answer: &Message, since: Duration, context: &str) {
 }
 
 /// The codes of the extended errors (RFC 8914).
-pub(super) fn errors(message: &Message) -> Vec<u16> {
+pub(crate) fn errors(message: &Message) -> Vec<u16> {
     let options = message.edns.iter().flat_map(|edns| &edns.options().options);
     let code = |option: &EdnsOption| {
         let EdnsOption::Unknown(15, data) = option else { return None };
