@@ -6,6 +6,7 @@ mod links;
 mod mtus;
 mod netlink;
 mod news;
+mod other_nat;
 mod own;
 mod plan;
 mod reshare;

@@ -10,6 +10,7 @@ use nat64_core::Policy;
 use tracing::{info, warn};
 
 use super::netlink::Netlink;
+use super::other_nat;
 use super::plan::{self, Change};
 use super::rules::Share;
 use super::sysctl::SysctlError;
@@ -62,7 +63,11 @@ impl Host {
         if self.sysctls.read("net/ipv4/conf/all/rp_filter")?.as_deref() == Some("1") {
             return Err(ShareError::StrictReversePath(first.address).into());
         }
-        shares.iter().filter(|share| !held.contains(share)).try_for_each(refuse_used)?;
+        let new = shares.iter().filter(|share| !held.contains(share));
+        new.clone().try_for_each(refuse_used)?;
+        if new.count() > 0 {
+            tell_of_other_nats();
+        }
         let mut changes: Vec<Change> = self.reserve(&shares)?.into_iter().collect();
         changes.push(Change::Defragment { table: format!("{device}_defragment") });
         if self.netlink.asks_local_table_first().await.map_err(cannot("list the routing rules"))? {
@@ -159,6 +164,18 @@ fn nft(script: &str) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("nft ended with {status}"))) }
 }
 
+/// Says that the kernel translates addresses, too. It gives nobody the port of anybody else, but what the translator has given
+/// out may leave as another port, which the log of sessions then does not know.
+fn tell_of_other_nats() {
+    for chain in other_nat::chains() {
+        warn!(
+            chain,
+            "the kernel may translate source addresses on this host, too; where its rules match what the translator \
+            sends, ports may differ from those in the log of sessions: let them pass by the shared address (ip saddr != ...)"
+        );
+    }
+}
+
 /// Refuses a share that a socket of this host is in.
 fn refuse_used(share: &Share) -> Result<(), ShareError> {
     for (table, protocol, flag) in
@@ -178,7 +195,13 @@ fn refuse_used(share: &Share) -> Result<(), ShareError> {
 
 /// What a line of a table of sockets in `/proc/net` is bound to.
 fn bound(line: &str) -> Option<(IpAddr, u16)> {
-    let (address, port) = line.split_whitespace().nth(1)?.split_once(':')?;
+    /// A connection that is over and rests.
+    const TIME_WAIT: &str = "06";
+    let mut fields = line.split_whitespace();
+    let (address, port) = fields.nth(1)?.split_once(':')?;
+    if fields.nth(1) == Some(TIME_WAIT) {
+        return None;
+    }
     let port = u16::from_str_radix(port, 16).ok()?;
     // Words of 32 bits in the order of the machine.
     let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
@@ -237,6 +260,8 @@ mod tests {
     fn a_line_of_the_socket_table_says_what_is_bound() {
         let line = "   0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1";
         assert_eq!(bound(line), Some(("127.0.0.1".parse().unwrap(), 22)));
+        let line = "   1: 0100007F:0016 0100007F:0017 06 00000000:00000000 03:00000E6C 00000000     0        0 0 3";
+        assert_eq!(bound(line), None, "what is over keeps no port from anybody");
         let line = "   0: 0000000000000000FFFF00000A0200C0:4E20 00000000000000000000000000000000:0000 07";
         let (address, port) = bound(line).unwrap();
         assert_eq!((address.to_canonical(), port), ("192.0.2.10".parse().unwrap(), 20_000));

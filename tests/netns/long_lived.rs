@@ -1,19 +1,16 @@
 //! Connections of real programs that outlive many restarts and kills of the daemon, under load.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::manager::Manager;
+use crate::ssh::{Ssh, ssh_server};
 use crate::support::{Lab, Running, SERVER, Topology, eventually, under_pref64};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,8 +22,8 @@ fn ssh_iperf3_and_messages_both_ways_outlive_twenty_restarts_and_twenty_kills_un
     let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
     let mut manager = Manager::new(&lab);
     let mut daemon = manager.start(&lab, &Lab::translator());
-    let _sshd = ssh_server(&lab);
-    let mut ssh = Ssh::open(&lab);
+    let _sshd = ssh_server(&lab, &lab.server, SERVER);
+    let mut ssh = Ssh::open(&lab, &lab.client, under_pref64(SERVER).into());
     let messages = Messages::open(&lab);
     let _iperf_server = lab.iperf_server();
     let mut load = load(&lab);
@@ -54,73 +51,6 @@ fn ssh_iperf3_and_messages_both_ways_outlive_twenty_restarts_and_twenty_kills_un
     ssh.ends_well();
     daemon.signal(Signal::TERM);
     assert!(daemon.wait(PATIENCE).success(), "{}", daemon.log());
-}
-
-/// sshd on the server, which lets root in with a key.
-fn ssh_server(lab: &Lab) -> Running {
-    let directory = lab.directory().join("ssh");
-    fs::create_dir(&directory).expect("the lab directory is writable");
-    for key in ["host", "user"] {
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(directory.join(key)).status();
-        assert!(made.expect("ssh-keygen is there").success());
-    }
-    let at = directory.display();
-    let configuration = format!(
-        "Port 22\nListenAddress {SERVER}\nHostKey {at}/host\nAuthorizedKeysFile {at}/user.pub\nStrictModes no\nUsePAM yes\n\
-         PermitRootLogin prohibit-password\nPidFile none\n"
-    );
-    fs::write(directory.join("sshd_config"), configuration).expect("the lab directory is writable");
-    // Where sshd keeps those apart that have not logged in yet.
-    fs::create_dir_all("/run/sshd").expect("root may write /run");
-    fs::set_permissions("/run/sshd", fs::Permissions::from_mode(0o755)).expect("it is root's");
-    let mut command = lab.server.command("/usr/sbin/sshd");
-    command.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
-    let running = Running::start(command, &lab.directory().join("sshd.log"));
-    lab.server.wait_for_listener(22);
-    running
-}
-
-/// A shell on the server that says every line again.
-struct Ssh {
-    child: Child,
-    input: ChildStdin,
-    lines: Receiver<String>,
-    said: u64,
-}
-
-impl Ssh {
-    fn open(lab: &Lab) -> Self {
-        let mut command = lab.client.command("ssh");
-        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
-        command.args(["-o", "UserKnownHostsFile=/dev/null", "-i"]).arg(lab.directory().join("ssh/user"));
-        command.arg(format!("root@{}", under_pref64(SERVER))).arg("while read -r line; do echo \"$line\"; done");
-        let errors = fs::File::create(lab.directory().join("ssh.log")).expect("the lab directory is writable");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-        let mut child = command.spawn().expect("ssh is there");
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (sender, lines) = channel();
-        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, input, lines, said: 0 }
-    }
-
-    #[track_caller]
-    fn answers(&mut self, when: &str) {
-        self.said += 1;
-        let line = format!("line {}", self.said);
-        writeln!(self.input, "{line}").unwrap_or_else(|error| panic!("ssh {when}: {error}"));
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(answer) => assert_eq!(answer, line, "ssh {when}"),
-            Err(error) => panic!("ssh {when}: {error}"),
-        }
-    }
-
-    #[track_caller]
-    fn ends_well(mut self) {
-        drop(self.input);
-        assert!(self.child.wait().expect("it is a child").success());
-    }
 }
 
 /// A connection that stays open, as of a websocket: both ends send numbered messages without waiting to be asked, and look
