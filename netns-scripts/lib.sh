@@ -35,6 +35,15 @@ ensure_packages() {
     apt_install "${missing[@]}"
 }
 
+# ensure_cargo_deb installs what makes a Debian package.
+ensure_cargo_deb() {
+    ensure_cargo
+    if ! has_tool cargo-deb; then
+        say "Installing: cargo-deb"
+        cargo install --quiet --locked cargo-deb >&2
+    fi
+}
+
 has_tool() {
     case $1 in
         /*) [ -e "$1" ] ;;

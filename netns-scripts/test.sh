@@ -13,7 +13,9 @@ main() {
             bind9-dnsutils:dig nginx-light:nginx nsd:nsd iperf3:iperf3 ethtool:ethtool nftables:nft util-linux:setpriv \
             containernetworking-plugins:/usr/lib/cni/bridge prometheus:prometheus nfdump:nfdump tshark:tshark tmux:tmux rsyslog:rsyslogd \
             knot-dnsutils:kdig unbound:unbound bind9-utils:dnssec-signzone \
-            openssh-client:ssh openssh-server:sshd
+            openssh-client:ssh openssh-server:sshd adduser:adduser binutils:strip dpkg-dev:dpkg-shlibdeps lintian:lintian \
+            systemd:systemd-analyze jq:jq skopeo:skopeo umoci:umoci
+        ensure_cargo_deb
     else
         say "Not root: tests in network namespaces will be skipped."
     fi

@@ -20,10 +20,7 @@ main() {
         esac
         shift 2
     done
-    ensure_cargo
-    if ! has_tool cargo-deb; then
-        cargo install --quiet --locked cargo-deb >&2
-    fi
+    ensure_cargo_deb >&2
     if [ -z "$binary" ]; then
         cargo build --locked --release --bin nat64 >&2
         binary=${CARGO_TARGET_DIR:-target}/release/nat64

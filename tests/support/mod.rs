@@ -12,6 +12,6 @@ mod wait;
 pub(crate) use self::daemon::Daemon;
 pub(crate) use self::lab::{CLIENT, GATEWAY, Lab, POOL, SERVER, Topology, under_pref64};
 pub(crate) use self::namespace::Namespace;
-pub(crate) use self::obstacle::skips_this_test;
+pub(crate) use self::obstacle::{misses_tools, skips_this_test};
 pub(crate) use self::process::{Outcome, Running};
 pub(crate) use self::wait::{eventually, holds_within};
