@@ -281,6 +281,9 @@ pub(crate) struct TraceArgs {
     /// End after so many packets
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+    /// One line for each packet: time (UTC), decision, what it is, who to whom, and what became of that
+    #[arg(long, conflicts_with_all = ["json", "write"])]
+    pub(crate) brief: bool,
     /// Write a capture in pcapng to this file
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) write: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Packets in words, for people.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{Icmpv4Slice, Icmpv6Slice, LaxNetSlice, LaxSlicedPacket, TcpSlice, TransportSlice};
 
@@ -38,6 +38,24 @@ pub(crate) fn line(packet: &[u8]) -> String {
         }
     }
     text
+}
+
+/// What a packet is in a few words, and who sends it to whom: `TCP SYN` and `[2001:db8::1]:50000 > [64:ff9b::c633:6407]:443`.
+pub(crate) fn brief(packet: &[u8]) -> (String, String) {
+    let Some((source, destination)) = addresses(packet) else { return ("no IP packet".to_owned(), String::new()) };
+    let transport = LaxSlicedPacket::from_ip(packet).ok().and_then(|sliced| sliced.transport);
+    let with_ports = |from, to| format!("{} > {}", SocketAddr::new(source, from), SocketAddr::new(destination, to));
+    let without = || format!("{source} > {destination}");
+    match &transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            (format!("TCP {}", flags(tcp)), with_ports(tcp.source_port(), tcp.destination_port()))
+        }
+        Some(TransportSlice::Udp(udp)) => ("UDP".to_owned(), with_ports(udp.source_port(), udp.destination_port())),
+        Some(TransportSlice::Icmpv4(icmp)) => (format!("ICMP {}", icmpv4(icmp)), without()),
+        Some(TransportSlice::Icmpv6(icmp)) => (format!("ICMPv6 {}", icmpv6(icmp)), without()),
+        Some(TransportSlice::Igmp(_)) => ("IGMP".to_owned(), without()),
+        None => ("no transport header".to_owned(), without()),
+    }
 }
 
 /// Source and destination of a packet.

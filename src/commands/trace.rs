@@ -25,7 +25,9 @@ use crate::decode;
 pub(super) fn trace(args: &TraceArgs) -> anyhow::Result<()> {
     let mut sink = match &args.write {
         Some(path) => Sink::Capture(Box::new(Capture::create(path, args.filter.snap)?)),
-        None => Sink::Text(Output::new(), args.query.json),
+        None if args.query.json => Sink::Text(Output::new(), in_json),
+        None if args.brief => Sink::Text(Output::new(), |packet| Ok(in_a_line(packet))),
+        None => Sink::Text(Output::new(), |packet| Ok(described(packet))),
     };
     let query = serde_urlencoded(args)?;
     let (mut line, mut wants_more) = (Vec::new(), true);
@@ -64,7 +66,7 @@ fn serde_urlencoded(args: &TraceArgs) -> anyhow::Result<String> {
 
 /// Where packets go.
 enum Sink {
-    Text(Output, bool),
+    Text(Output, fn(&TracedPacket) -> anyhow::Result<String>),
     Capture(Box<Capture>),
 }
 
@@ -72,8 +74,7 @@ impl Sink {
     /// Takes a packet, and returns whether somebody still reads.
     fn take(&mut self, packet: &TracedPacket) -> anyhow::Result<bool> {
         match self {
-            Self::Text(out, true) => out.write(format!("{}\n", serde_json::to_string(packet)?).as_bytes()),
-            Self::Text(out, false) => out.write(described(packet).as_bytes()),
+            Self::Text(out, told) => out.write(told(packet)?.as_bytes()),
             Self::Capture(capture) => capture.take(packet).map(|()| true),
         }
     }
@@ -84,6 +85,10 @@ impl Sink {
             Self::Capture(capture) => capture.flush(),
         }
     }
+}
+
+fn in_json(packet: &TracedPacket) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string(packet)?))
 }
 
 fn described(packet: &TracedPacket) -> String {
@@ -102,6 +107,30 @@ fn described(packet: &TracedPacket) -> String {
     if packet.beside > 0 {
         let _ = writeln!(text, " -> {} more packets beside it", packet.beside);
     }
+    text
+}
+
+/// A packet in one line, the time of day in UTC.
+fn in_a_line(packet: &TracedPacket) -> String {
+    let at = OffsetDateTime::from(UNIX_EPOCH + Duration::from_nanos(packet.at_nanos));
+    let (hour, minute, second) = at.to_hms();
+    let reason = packet.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (what, ends) = decode::brief(&bytes(&packet.before));
+    let mut text = format!("{hour:02}:{minute:02}:{second:02}.{:06} {}{reason}", at.microsecond(), packet.verdict);
+    // Writing to a String cannot fail.
+    let _ = write!(text, ", {what}, {} bytes{}{ends}", packet.before_len, if ends.is_empty() { "" } else { ", " });
+    if let Some(after) = &packet.after {
+        let (answer, ends) = decode::brief(&bytes(after));
+        // What a refused packet is answered with goes back to where that came from.
+        let _ = if packet.reason.is_some() { write!(text, " -> {answer}") } else { write!(text, " -> {ends}") };
+    }
+    if packet.beside > 0 {
+        let _ = write!(text, ", {} more beside it", packet.beside);
+    }
+    if packet.missed > 0 {
+        let _ = write!(text, " ({} before it were left out)", packet.missed);
+    }
+    text.push('\n');
     text
 }
 
@@ -201,6 +230,32 @@ mod tests {
         2023-11-14T22:13:20.123456789Z refused: no-mapping
             IPv4 192.0.2.1 > 198.51.100.7, UDP 1000 > 53 length 8, TTL 64, 28 bytes of 1500
          -> 2 more packets beside it
+        ");
+    }
+
+    #[test]
+    fn a_brief_trace_has_a_line_for_each_packet() {
+        let refused = TracedPacket {
+            after: Some("4500001c00000000400100 00c6336407c0000201 0303000000000000".replace(' ', "")),
+            ..packet()
+        };
+        let translated = TracedPacket {
+            verdict: "translated".to_owned(),
+            reason: None,
+            after: Some(
+                "6000000000081140 20010db8000000000000000000000001 0064ff9b0000000000000000c6336407 03e8003500080000"
+                    .replace(' ', ""),
+            ),
+            beside: 0,
+            missed: 0,
+            ..packet()
+        };
+        let broken =
+            TracedPacket { before: "00".to_owned(), verdict: "dropped".to_owned(), after: None, ..refused.clone() };
+        insta::assert_snapshot!([refused, translated, broken].map(|packet| in_a_line(&packet)).concat(), @r"
+        22:13:20.123456 refused: no-mapping, UDP, 1500 bytes, 192.0.2.1:1000 > 198.51.100.7:53 -> ICMP destination unreachable (3), 2 more beside it (7 before it were left out)
+        22:13:20.123456 translated, UDP, 1500 bytes, 192.0.2.1:1000 > 198.51.100.7:53 -> [2001:db8::1]:1000 > [64:ff9b::c633:6407]:53
+        22:13:20.123456 dropped: no-mapping, no IP packet, 1500 bytes, 2 more beside it (7 before it were left out)
         ");
     }
 

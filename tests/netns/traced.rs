@@ -42,6 +42,18 @@ fn packets_are_shown_before_and_after_translation() {
     assert!(text.contains(&format!(" -> IPv4 {POOL} > {SERVER}, ICMP echo request")), "{text}");
     assert!(text.contains(&format!(" -> IPv6 {} > {CLIENT}, ICMPv6 echo reply", under_pref64(SERVER))), "{text}");
 
+    let mut brief = trace(&lab, &nat64, &["--brief", "--count", "2", "--protocol", "icmp", "--from", "ipv6"]);
+    let text = ping_until_it_ends(&lab, &mut brief);
+    let to = under_pref64(SERVER);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    for line in text.lines() {
+        let (what, ends) = (
+            line.contains(" translated, ICMPv6 echo request id "),
+            format!(" bytes, {CLIENT} > {to} -> {POOL} > {SERVER}"),
+        );
+        assert!(what && line.ends_with(&ends), "{line}");
+    }
+
     let mut out = trace(&lab, &nat64, &["--count", "2", "--from", "ipv4", "--json"]);
     let text = ping_until_it_ends(&lab, &mut out);
     let packets: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
