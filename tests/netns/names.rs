@@ -30,6 +30,25 @@ fn a_service_is_told_as_it_is_and_its_host_has_an_address_under_the_prefix() {
     assert_eq!(dig(&lab, "AAAA legacy.example"), [WEB6]);
 }
 
+/// As a program does that asks for HTTPS records; Debian's curl does not by itself.
+#[test]
+fn curl_fetches_from_the_host_that_an_https_record_names() {
+    let Some(lab) = Lab::new(Topology::default()) else { return };
+    let (_names, _nat64) = with_dns64(&lab);
+    let web = lab.web_server();
+    std::fs::write(web.root().join("index.html"), "hello").expect("the lab directory is writable");
+    lab.resolve_names_at_gateway();
+    let told = dig(&lab, "HTTPS service.example");
+    let host = told[0].split(' ').nth(1).expect("a target");
+    assert_eq!(dig(&lab, &format!("AAAA {host}")), [WEB6], "{told:?}");
+    let host = host.trim_end_matches('.');
+    for way in [format!("--connect-to service.example:80:{host}:80"), format!("--resolve service.example:80:[{WEB6}]")]
+    {
+        let fetched = lab.client.check(&format!("curl -sS --fail --max-time 8 {way} http://service.example/"));
+        assert_eq!(fetched, "hello", "{way}");
+    }
+}
+
 #[test]
 fn a_name_that_does_not_exist_stays_so_and_one_without_addresses_has_none() {
     let Some(lab) = Lab::new(Topology::default()) else { return };

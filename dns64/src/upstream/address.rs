@@ -11,7 +11,8 @@ const DEFAULT_PATH: &str = "/dns-query";
 
 /// A recursive resolver to forward queries to.
 ///
-/// Written as an address, with a port if it is not the usual one: `192.0.2.53`, `[2001:db8::53]:5353`; over TLS as
+/// Written as an address, with a port if it is not the usual one: `192.0.2.53`, `[2001:db8::53]:5353`; never by datagram as
+/// `tcp://192.0.2.53`, over TLS as
 /// `tls://192.0.2.53#dns.example`, over HTTPS as `https://192.0.2.53/dns-query#dns.example`, where the name after `#` is
 /// the one that the resolver's certificate is for. Without it the certificate must be for the address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,8 @@ pub struct Upstream {
 pub enum Transport {
     /// Over UDP, and over TCP what does not fit.
     Plain,
+    /// Over TCP alone (RFC 7766).
+    Tcp,
     /// Over TLS (RFC 7858).
     Tls {
         /// Whom its certificate must be for, if not for the address.
@@ -45,7 +48,7 @@ impl Transport {
     /// The port where it usually is spoken.
     const fn port(&self) -> u16 {
         match self {
-            Self::Plain => 53,
+            Self::Plain | Self::Tcp => 53,
             Self::Tls { .. } => 853,
             Self::Https { .. } => 443,
         }
@@ -56,7 +59,7 @@ impl Upstream {
     /// Whether it is asked over TLS or HTTPS.
     #[must_use]
     pub const fn is_encrypted(&self) -> bool {
-        !matches!(self.transport, Transport::Plain)
+        matches!(self.transport, Transport::Tls { .. } | Transport::Https { .. })
     }
 
     /// Whether queries can be sent there at all: to a unicast address and a port.
@@ -76,7 +79,7 @@ impl From<SocketAddr> for Upstream {
 /// What is wrong with an upstream as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no upstream; write 192.0.2.53, [2001:db8::53]:5353, tls://192.0.2.53#dns.example or \
+    "`{0}` is no upstream; write 192.0.2.53, [2001:db8::53]:5353, tcp://192.0.2.53, tls://192.0.2.53#dns.example or \
      https://192.0.2.53/dns-query#dns.example"
 )]
 pub struct BadUpstream(String);
@@ -98,6 +101,7 @@ fn parse(text: &str) -> Option<Upstream> {
         None => (rest, None),
     };
     let (place, transport) = match scheme {
+        "tcp" if name.is_none() => (rest, Transport::Tcp),
         "tls" => (rest, Transport::Tls { name }),
         "https" => {
             let (place, path) = match rest.find('/') {
@@ -134,6 +138,7 @@ impl fmt::Display for Upstream {
             (|name: &Option<String>| name.as_ref().map_or(String::new(), |name| format!("#{name}")), self.address);
         match &self.transport {
             Transport::Plain => address.fmt(f),
+            Transport::Tcp => write!(f, "tcp://{address}"),
             Transport::Tls { name: of } => write!(f, "tls://{address}{}", name(of)),
             Transport::Https { name: of, path } => write!(f, "https://{address}{path}{}", name(of)),
         }
@@ -150,6 +155,7 @@ mod tests {
             ("192.0.2.53", "192.0.2.53:53"),
             ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
             ("2001:db8::53", "[2001:db8::53]:53"),
+            ("tcp://192.0.2.53", "tcp://192.0.2.53:53"),
             ("tls://192.0.2.53", "tls://192.0.2.53:853"),
             ("tls://[2001:db8::53]#dns.example", "tls://[2001:db8::53]:853#dns.example"),
             ("https://192.0.2.53:8443/q#dns.example", "https://192.0.2.53:8443/q#dns.example"),
@@ -166,6 +172,7 @@ mod tests {
         for text in [
             "",
             "dns.example",
+            "tcp://192.0.2.53#dns.example",
             "tls://dns.example",
             "tls://192.0.2.53#",
             "tls://192.0.2.53#a b",

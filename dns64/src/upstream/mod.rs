@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, UpstreamOrder};
 use crate::stats::Stats;
 use crate::wire::{Ask, Question, Reply, ede};
-use address::Upstream as Address;
+use address::{Transport, Upstream as Address};
 use exchange::{Exchange, Failure};
 use health::{Change, Health};
 use pool::Pool;
@@ -42,9 +42,9 @@ pub(crate) struct Forwarder {
 #[derive(Debug)]
 struct Upstream {
     address: Address,
-    /// For datagrams, if it is asked in the clear.
+    /// For datagrams, if it is asked by such.
     pool: Option<Pool>,
-    /// Connections: for everything that is secret, or for what does not fit a datagram.
+    /// Connections: for everything, or for what does not fit a datagram.
     streams: Streams,
     health: Health,
 }
@@ -59,7 +59,7 @@ impl Forwarder {
     pub(crate) fn new(config: &Config, upstreams: &[Address], trust: Option<&Trust>, stats: Arc<Stats>) -> Self {
         let upstream = |address: &Address| {
             let trust = trust.filter(|_| address.is_encrypted());
-            let pool = trust.is_none().then(|| Pool::new(address.address, Arc::clone(&stats)));
+            let pool = (address.transport == Transport::Plain).then(|| Pool::new(address.address, Arc::clone(&stats)));
             Upstream {
                 address: address.clone(),
                 pool,

@@ -96,6 +96,31 @@ async fn groups_by_source_and_listener_share_the_cache_and_differ_in_what_they_a
 }
 
 #[tokio::test]
+async fn groups_of_a_listener_have_exclusions_of_their_own() {
+    let upstream =
+        Upstream::zone(&format!("{ZONE}\nmixed.example. 900 AAAA 2001:db8::1\nmixed.example. 900 A 192.0.2.5")).await;
+    let (socket, second) = silent();
+    drop(socket);
+    let mut config = config(&[upstream.address]);
+    config.listen.push(second);
+    config.groups = vec![Group {
+        name: "second".to_owned(),
+        listen: vec![second],
+        exclude_aaaa: Some(vec!["2001:db8::/64".parse().unwrap()]),
+        exclude_a: Some(vec!["192.0.2.33/32".parse().unwrap()]),
+        ..Group::default()
+    }];
+    let server = start(config).await;
+    for (question, at_first, at_second) in [
+        ("mixed.example. AAAA", "mixed.example. 900 AAAA 2001:db8::1", "mixed.example. 600 AAAA 2001:db8:64::c000:205"),
+        ("v4.example. AAAA", "v4.example. 300 AAAA 2001:db8:64::c000:221", ""),
+    ] {
+        assert_eq!(answers(&ask(server.address, question).await).concat(), at_first);
+        assert_eq!(answers(&ask(second, question).await).concat(), at_second);
+    }
+}
+
+#[tokio::test]
 async fn domains_are_never_or_always_synthesised_or_lose_their_a_records() {
     let upstream = Upstream::zone(ZONE).await;
     let mut config = config(&[upstream.address]);

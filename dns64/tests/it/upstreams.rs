@@ -126,6 +126,17 @@ async fn answers_that_do_not_fit_come_on_a_few_connections_that_are_used_again()
 }
 
 #[tokio::test]
+async fn an_upstream_may_be_asked_over_tcp_alone() {
+    let upstream = Upstream::zone(ZONE).await;
+    let mut config = config(&[upstream.address]);
+    config.upstreams = vec![format!("tcp://{}", upstream.address).parse().unwrap()];
+    let server = start(config).await;
+    assert_eq!(answers(&ask(server.address, "v4.example. AAAA").await), ["v4.example. 300 AAAA 2001:db8:64::c000:221"]);
+    assert!(upstream.asked().iter().all(|asked| asked.ends_with(" tcp")) && !upstream.asked().is_empty());
+    assert_eq!((server.stats.snapshot().upstream_udp, upstream.connections()), (0, 1));
+}
+
+#[tokio::test]
 async fn an_upstream_that_answers_one_query_on_each_connection_is_asked_that_way() {
     let upstream = super::hostile_upstreams::over_tcp_only(|mut stream| async move {
         let Ok(length) = stream.read_u16().await else { return };

@@ -145,10 +145,12 @@ impl Streams {
         let id = match self.upstream.transport {
             // RFC 8484 §4.1: the same query is the same request, which caches on the way know again.
             Transport::Https { .. } => 0,
-            Transport::Plain | Transport::Tls { .. } => rand::random(),
+            Transport::Plain | Transport::Tcp | Transport::Tls { .. } => rand::random(),
         };
         let mut query = exchange::encode(ask, id, Some(EDNS_PAYLOAD));
-        pad(&mut query, QUERY_BLOCK);
+        if self.tls.is_some() {
+            pad(&mut query, QUERY_BLOCK);
+        }
         let bytes = self.exchange(query, stats).await.map_err(|error| self.unreachable(&error))?;
         match Reply::parse(bytes, id, &ask.question) {
             // Nothing can be too large for a stream.
@@ -283,7 +285,7 @@ impl Tls {
         let (name, protocol): (_, &[u8]) = match &upstream.transport {
             Transport::Https { name, .. } => (name, b"h2"),
             Transport::Tls { name } => (name, b"dot"),
-            Transport::Plain => (&None, b"dot"),
+            Transport::Plain | Transport::Tcp => (&None, b"dot"),
         };
         let given = name.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
         Self {
