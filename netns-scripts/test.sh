@@ -14,7 +14,7 @@ main() {
             containernetworking-plugins:/usr/lib/cni/bridge prometheus:prometheus nfdump:nfdump tshark:tshark tmux:tmux rsyslog:rsyslogd \
             knot-dnsutils:kdig unbound:unbound bind9-utils:dnssec-signzone \
             openssh-client:ssh openssh-server:sshd adduser:adduser binutils:strip dpkg-dev:dpkg-shlibdeps lintian:lintian \
-            systemd:systemd-analyze jq:jq skopeo:skopeo umoci:umoci
+            systemd:systemd-analyze jq:jq faketime:faketime skopeo:skopeo umoci:umoci
         ensure_cargo_deb
     else
         say "Not root: tests in network namespaces will be skipped."

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use nat64_core::{Policy, Translator};
 use tracing::{info, warn};
 
-use crate::net::Watch;
+use crate::net::{NetError, Watch};
 
 /// How often routes are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -34,13 +34,13 @@ impl Routes {
             let nets = routed(&self.translator.policy());
             missing.retain(|net, _| nets.contains(net));
             for net in nets {
-                let Ok(obstacle) = self.watch.obstacle(net).await else { continue };
+                let Ok(obstacle) = self.obstacle(net).await else { continue };
                 let times = missing.entry(net).or_default();
                 match obstacle {
                     Some(reason) => {
                         *times = times.saturating_add(1);
                         if *times == TOLD_AT {
-                            warn!(%net, reason, "packets do not come to the translator; nat64 sets its routes up at the start");
+                            warn!(%net, reason, "packets do not come to the translator");
                         }
                     }
                     None => {
@@ -53,11 +53,19 @@ impl Routes {
             tokio::time::sleep(PERIOD).await;
         }
     }
+
+    async fn obstacle(&mut self, net: IpNet) -> Result<Option<&'static str>, NetError> {
+        match net.network() {
+            IpAddr::V4(address) if self.translator.policy().shared.contains(&address) => {
+                self.watch.obstacle_to_shared(address).await
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => self.watch.obstacle(net).await,
+        }
+    }
 }
 
-/// What is routed to the device: the prefixes, and of each range of the pool that is not shared with the host the first address.
+/// What comes to the device: the prefixes, and of each range of the pool the first address.
 fn routed(policy: &Policy) -> Vec<IpNet> {
-    let pool = policy.pool.iter().map(|range| range.first).filter(|address| !policy.shared.contains(address));
-    let pool = pool.map(|address| IpNet::from(IpAddr::V4(address)));
+    let pool = policy.pool.iter().map(|range| IpNet::from(IpAddr::V4(range.first)));
     policy.prefixes.iter().map(|prefix| IpNet::V6(prefix.net())).chain(pool).take(MOST).collect()
 }

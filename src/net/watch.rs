@@ -1,5 +1,7 @@
 //! Whether packets still find their way to the device.
 
+use std::net::Ipv4Addr;
+
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use ipnet::IpNet;
@@ -34,7 +36,14 @@ impl Watch {
         }
         let route = self.netlink.route_to(net.network()).await.map_err(cannot("look up the route to the device"))?;
         let leads_here = route.is_some_and(|route| route.output == Some(self.index));
-        Ok((!leads_here).then_some("it is not routed to the device"))
+        Ok((!leads_here).then_some("it is not routed to the device; nat64 sets its routes up at the start"))
+    }
+
+    /// Why a part of the ports of `address`, which is the host's own, does not come to the device, if so.
+    pub(crate) async fn obstacle_to_shared(&mut self, address: Ipv4Addr) -> Result<Option<&'static str>, NetError> {
+        let own = self.netlink.addresses().await.map_err(cannot("list the addresses of this host"))?;
+        let has_it = own.iter().any(|own| own.address == address);
+        Ok((!has_it).then_some("this host does not have the address any more; a reload looks for another"))
     }
 
     /// Waits until an interface changes.

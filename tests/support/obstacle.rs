@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 use std::{env, thread};
 
 /// Programs that the tests run; `netns-scripts/test.sh` installs their packages.
-const TOOLS: [&str; 16] = [
+const TOOLS: [&str; 17] = [
     "ip",
     "curl",
     "dig",
     "ethtool",
+    "faketime",
     "iperf3",
     "nfcapd",
     "nft",
