@@ -39,8 +39,8 @@ for the scenario's settings: *yes* if response code and answer section are those
 does all of them as they are written, which its tests show. For bytes that are sent (`send`), the same response code or the same silence is
 a *yes*. The steps of a scenario follow each other on one server, so that what it
 thinks of an upstream that was silent shows in later steps. *n/a* is what cannot be shown to another server: a scenario about a setting that it
-lacks altogether, and steps after `wait`, since its clock cannot be moved, or after `state`, since it knows no translator. `UPDATE_OTHERS=1 cargo test -p dns64 --test it others -- --ignored`
-measures again.
+lacks altogether, and steps after `wait`, since its clock cannot be moved, or after `state`, since it knows no translator. `netns-scripts/dns-others.sh`
+installs both and measures again.
 
 ";
 
@@ -77,7 +77,7 @@ fn other_servers_were_shown_every_step_of_every_scenario() {
     let others = read();
     assert!(others.step.iter().all(|step| step.outcomes.len() == others.server.len()));
     let shown: Vec<(String, String)> = others.step.into_iter().map(|step| (step.scenario, step.asked)).collect();
-    assert_eq!(shown, scenario_steps(), "run UPDATE_OTHERS=1 cargo test -p dns64 --test it others -- --ignored");
+    assert_eq!(shown, scenario_steps(), "run netns-scripts/dns-others.sh");
 }
 
 /// Every `ask` and `send` of every scenario file, in the order of their names, those in `own` last.

@@ -1,11 +1,21 @@
 //! Upstreams over TLS and HTTPS.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dns64::Route;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use hickory_proto::op::ResponseCode;
+use http_body_util::StreamBody;
+use hyper::Response;
+use hyper::body::Frame;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
 
 use super::policy::extended_error;
 use super::secured::{Identity, NAME};
@@ -145,4 +155,90 @@ async fn an_upstream_over_tls_that_is_this_server_is_refused() {
     assert!(matches!(config.validate(), Err(dns64::Error::UpstreamLoop { .. })));
     config.upstream_ca = Some("/nonexistent/ca.pem".into());
     assert!(config.validate().unwrap_err().to_string().starts_with("/nonexistent/ca.pem: "));
+}
+
+/// An upstream over HTTPS/2 that says the same to every request: a status, a content type, and a body or no end of it.
+async fn over_https(identity: &Identity, status: u16, content_type: &'static str, body: Option<Vec<u8>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = identity.acceptor_of(b"h2");
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, body) = (acceptor.clone(), body.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let respond = service_fn(|_| {
+                    let chunk = body.clone().unwrap_or_else(|| vec![0; 100]);
+                    let count = if body.is_some() { 1 } else { usize::MAX };
+                    let chunks = futures_util::stream::iter(0..count).then(move |number| {
+                        let chunk = chunk.clone();
+                        async move {
+                            if number > 0 {
+                                tokio::time::sleep(Duration::from_millis(20)).await;
+                            }
+                            Ok::<_, Infallible>(Frame::data(Bytes::from(chunk)))
+                        }
+                    });
+                    let mut response = Response::new(StreamBody::new(Box::pin(chunks)));
+                    *response.status_mut() = status.try_into().unwrap();
+                    response.headers_mut().insert("content-type", content_type.try_into().unwrap());
+                    std::future::ready(Ok::<_, Infallible>(response))
+                });
+                let http2 = http2::Builder::new(TokioExecutor::new());
+                let _ended = http2.serve_connection(TokioIo::new(stream), respond).await;
+            });
+        }
+    });
+    format!("https://{address}/dns-query#{NAME}")
+}
+
+#[tokio::test]
+async fn what_is_no_answer_over_https_is_servfail_in_time() {
+    const MESSAGE: &str = "application/dns-message";
+    let identity = Identity::new();
+    let answer_to = |question: &str| {
+        let mut answer = Ask::new(question).0.to_vec().unwrap();
+        answer[..4].copy_from_slice(&[0, 0, 0x81, 0x80]);
+        answer
+    };
+    for (what, status, content_type, body) in [
+        ("an error", 500, MESSAGE, Some(vec![])),
+        ("a page", 200, "text/html", Some(b"<html>".to_vec())),
+        ("a redirection", 302, MESSAGE, Some(vec![])),
+        ("nothing", 200, MESSAGE, Some(vec![])),
+        ("half a header", 200, MESSAGE, Some(vec![0; 7])),
+        ("too much", 200, MESSAGE, Some(vec![0; 1 << 20])),
+        ("no end", 200, MESSAGE, None),
+        ("an answer to something else", 200, MESSAGE, Some(answer_to("other.example. A"))),
+        ("an answer", 200, MESSAGE, Some(answer_to("v4.example. A"))),
+    ] {
+        let upstream = over_https(&identity, status, content_type, body).await;
+        let quick = config(&[]);
+        let (timeout, deadline) = (quick.timeout, quick.deadline);
+        let server = start(Config { timeout, deadline, ..asking(&upstream, &identity) }).await;
+        let expected = if what == "an answer" { ResponseCode::NoError } else { ResponseCode::ServFail };
+        let answer = ask(server.address, "v4.example. A").await;
+        assert_eq!(answer.metadata.response_code, expected, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_over_tls_is_servfail_in_time() {
+    let identity = Identity::new();
+    let scripts: [fn() -> Script; 5] = [
+        || Script::Raw(vec![0; 2]),
+        || Script::Raw(vec![0xff; 65535]),
+        || Script::Silence,
+        || Script::Edited(|answer| answer.metadata.truncation = true),
+        || Script::Edited(|answer| answer.queries[0].name = "other.example.".parse().unwrap()),
+    ];
+    for (number, script) in scripts.into_iter().enumerate() {
+        let upstream = Upstream::secured(ZONE, &identity, usize::MAX, move |_| script()).await;
+        let quick = config(&[]);
+        let (timeout, deadline) = (quick.timeout, quick.deadline);
+        let server = start(Config { timeout, deadline, ..asking(&over_tls(upstream.address), &identity) }).await;
+        let answer = ask(server.address, "v4.example. A").await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "script {number}");
+    }
 }

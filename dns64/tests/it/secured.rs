@@ -56,14 +56,20 @@ impl Identity {
 
     /// A server's way to speak TLS with it.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_of(b"dot")
+    }
+
+    /// The same, for this protocol over it.
+    pub(crate) fn acceptor_of(&self, protocol: &[u8]) -> TlsAcceptor {
         let certificate = CertificateDer::from_pem_file(self.certificate()).unwrap();
         let key = PrivateKeyDer::from_pem_file(self.key()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
+        config.alpn_protocols = vec![protocol.to_vec()];
         Arc::new(config).into()
     }
 

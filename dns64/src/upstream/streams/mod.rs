@@ -176,7 +176,10 @@ impl Streams {
         }
         let (link, permit) = self.new_link().await?;
         match self.exchange_on(&link, query.clone(), stats, permit).await {
-            Err(error) => debug!(upstream = %self.upstream, %error, "connection ended"),
+            // HTTP says whether a connection is to be used again.
+            Err(error) if !matches!(link.kind, Kind::Https(_)) => {
+                debug!(upstream = %self.upstream, %error, "connection ended");
+            }
             answered => return answered,
         }
         let link = self.connect().await?;
