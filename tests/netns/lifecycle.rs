@@ -2,9 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::support::{CLIENT, Daemon, Lab, Namespace, Outcome, POOL, SERVER, Topology, under_pref64};
+use rustix::process::Signal;
+
+use crate::support::{CLIENT, Daemon, Lab, Namespace, Outcome, POOL, Running, SERVER, Topology, under_pref64};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_stopped_daemon_leaves_nothing_behind_but_its_sessions() {
@@ -35,6 +41,31 @@ fn a_daemon_that_cannot_start_leaves_nothing_behind() {
     let taken = lab.gateway.enter(|| std::net::UdpSocket::bind("[::]:53")).expect("the port is free");
     lab.nat64_refuses(&format!("{}[dns64]\nupstreams = [\"{SERVER}\"]\n", Lab::translator()));
     drop(taken);
+    assert_same(&before, &state_of(&lab.gateway));
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_while_it_starts_leaves_nothing_behind() {
+    let Some(lab) = Lab::new(Topology { ipv4_mtus: &[1500], ..Topology::default() }) else { return };
+    let before = state_of(&lab.gateway);
+    for signal in [Signal::TERM, Signal::INT] {
+        for step in ["configuration read", "device opened", "device is up", "route added", "ready"] {
+            let log = lab.directory().join("nat64.log");
+            let mut nat64 = Running::start(lab.nat64_run("nat64", &Lab::translator()), &log);
+            while !nat64.log().contains(step) {
+                assert!(nat64.is_running(), "{}", nat64.log());
+            }
+            nat64.signal(signal);
+            let status = nat64.wait(PATIENCE);
+            // Before it listens to signals, one ends it as it ends any program.
+            assert!(status.success() || status.signal().is_some(), "{step}: {status}:\n{}", nat64.log());
+            if status.success() {
+                assert_same(&before, &state_of(&lab.gateway));
+            }
+        }
+    }
+    // What a signal may have left at the first moment is gone after the next run.
+    lab.nat64(&Lab::translator()).stop();
     assert_same(&before, &state_of(&lab.gateway));
 }
 

@@ -58,6 +58,24 @@ fn datagrams_go_on_without_loss_through_many_reloads_of_everything_beside_them()
 }
 
 #[test]
+fn a_storm_of_signals_to_reload_costs_no_datagram_and_ends() {
+    let Some(lab) = lab() else { return };
+    let nat64 = lab.nat64(&Lab::translator());
+    let flow = Flow::start(&lab);
+    flow.goes_on("at the start");
+    for _ in 0..2000 {
+        nat64.signal(Signal::HUP);
+    }
+    flow.goes_on("in the storm");
+    let configuration = format!("{}[translator.timers]\nudp = \"10m\"\n", Lab::translator());
+    let said = reload(&lab, &nat64, &configuration);
+    assert!(said.contains("timers.udp") || said.starts_with("Nothing"), "{said}");
+    assert!(nat64.ask(&["status"]).status.success());
+    flow.stop();
+    nat64.stop();
+}
+
+#[test]
 fn logs_of_sessions_and_the_level_of_the_log_follow_a_reload() {
     let Some(lab) = lab() else { return };
     let log = |name: &str| lab.directory().join(name);
