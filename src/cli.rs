@@ -174,7 +174,7 @@ pub(crate) struct QueryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WhoHadArgs {
     /// Pool address and port, such as 192.0.2.1:40123
-    #[arg(value_name = "ADDRESS:PORT")]
+    #[arg(value_name = "ADDRESS:PORT", value_parser = pool_port)]
     pub(crate) external: SocketAddrV4,
     /// The time, as in 2026-11-22T10:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
@@ -321,11 +321,11 @@ pub(crate) struct StaticArgs {
     #[arg(value_name = "PROTOCOL")]
     pub(crate) protocol: Transport,
     /// Pool address and port (for ICMP: identifier), such as 192.0.2.1:443
-    #[arg(value_name = "EXTERNAL")]
+    #[arg(value_name = "EXTERNAL", value_parser = pool_port)]
     pub(crate) external: SocketAddrV4,
     /// Host and port behind the translator, such as [2001:db8::80]:443
     #[allow(rustdoc::broken_intra_doc_links)] // the brackets are an address's, and the help shows them as they stand
-    #[arg(value_name = "INTERNAL")]
+    #[arg(value_name = "INTERNAL", value_parser = host_port)]
     pub(crate) internal: SocketAddrV6,
     /// How to ask.
     #[command(flatten)]
@@ -393,6 +393,16 @@ pub(crate) struct TopArgs {
     /// Unix socket of the running daemon
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) control_socket: PathBuf,
+}
+
+/// A pool address and port.
+fn pool_port(text: &str) -> Result<SocketAddrV4, String> {
+    text.parse().map_err(|_| format!("`{text}` is no IPv4 address and port; write 192.0.2.1:443"))
+}
+
+/// A host's address and port.
+fn host_port(text: &str) -> Result<SocketAddrV6, String> {
+    text.parse().map_err(|_| format!("`{text}` is no IPv6 address and port; write [2001:db8::80]:443"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -542,6 +552,15 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         assert_described(&command, "nat64", reference);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_answered_with_one_that_has_it() {
+        let said =
+            |arguments: &[&str]| Cli::command().try_get_matches_from(arguments).map(drop).unwrap_err().to_string();
+        let add = ["nat64", "static", "add", "tcp", "192.0.2.1:443"];
+        assert!(said(&[&add[..], &["2001:db8::80"]].concat()).contains("write [2001:db8::80]:443"));
+        assert!(said(&["nat64", "who-had", "192.0.2.1"]).contains("write 192.0.2.1:443"));
     }
 
     #[test]
