@@ -321,6 +321,8 @@ fn compared(expected: &[String], answer: &Message) -> String {
     if told.is_empty() {
         return "no record".to_owned();
     }
+    let mut told = told;
+    told.sort();
     let data = told.iter().take(MOST_SHOWN).map(|line| line.split(' ').skip(2).collect::<Vec<_>>().join(" "));
     let more = told.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0).map(|more| format!("and {more} more"));
     data.chain(more).collect::<Vec<_>>().join(", ")
