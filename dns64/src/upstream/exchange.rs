@@ -11,7 +11,7 @@ use super::line::Unavailable;
 use super::pool::Pool;
 use super::streams::Streams;
 use crate::stats::Stats;
-use crate::wire::{Ask, HEADER_LEN, Reply, code, ede, flag, rcode};
+use crate::wire::{Ask, HEADER_LEN, Reply, code, ede, flag};
 
 /// Why an attempt gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,7 @@ impl Exchange<'_> {
             Err(Failure::OtherCase) => return self.over_tcp(ask, with_edns).await,
             reply => reply?,
         };
-        // RFC 6891 §7: a server that knows no EDNS says FORMERR and sends no OPT record.
-        if matches!(reply.rcode, rcode::FORMAT_ERROR | rcode::NOT_IMPLEMENTED) && !reply.edns {
+        if reply.lacks_edns() {
             with_edns = false;
             reply = self.udp(ask, with_edns).await?;
         }

@@ -158,6 +158,11 @@ impl Reply {
         matches!(self.rcode, rcode::SERVER_FAILURE | rcode::REFUSED | rcode::NOT_IMPLEMENTED | rcode::FORMAT_ERROR)
     }
 
+    /// Whether it is of a server that knows no EDNS, which says FORMERR and sends no OPT record (RFC 6891 §7).
+    pub(crate) const fn lacks_edns(&self) -> bool {
+        matches!(self.rcode, rcode::FORMAT_ERROR | rcode::NOT_IMPLEMENTED) && !self.edns
+    }
+
     /// Whether it says that DNSSEC validation failed.
     pub(crate) fn is_bogus(&self) -> bool {
         self.ede.is_some_and(ede::is_dnssec_failure)

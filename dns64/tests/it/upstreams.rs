@@ -164,8 +164,12 @@ async fn forged_answers_are_passed_over() {
 #[tokio::test]
 async fn an_upstream_without_edns_is_asked_without() {
     let upstream = Upstream::scripted(ZONE, |_| Script::NoEdns).await;
-    let server = start_with(&upstream).await;
-    assert_eq!(answers(&ask(server.address, "v4.example. A").await), ["v4.example. 900 A 192.0.2.33"]);
+    for over in ["", "tcp://"] {
+        let mut config = config(&[upstream.address]);
+        config.upstreams = vec![format!("{over}{}", upstream.address).parse().unwrap()];
+        let server = start(config).await;
+        assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1, "{over}");
+    }
 }
 
 #[tokio::test]

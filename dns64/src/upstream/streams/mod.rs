@@ -142,12 +142,17 @@ impl Streams {
     }
 
     async fn ask(&self, ask: &Ask, stats: &Stats) -> Result<Reply, Failure> {
+        let reply = self.ask_with(ask, Some(EDNS_PAYLOAD), stats).await?;
+        if reply.lacks_edns() { self.ask_with(ask, None, stats).await } else { Ok(reply) }
+    }
+
+    async fn ask_with(&self, ask: &Ask, payload: Option<u16>, stats: &Stats) -> Result<Reply, Failure> {
         let id = match self.upstream.transport {
             // RFC 8484 §4.1: the same query is the same request, which caches on the way know again.
             Transport::Https { .. } => 0,
             Transport::Plain | Transport::Tcp | Transport::Tls { .. } => rand::random(),
         };
-        let mut query = exchange::encode(ask, id, Some(EDNS_PAYLOAD));
+        let mut query = exchange::encode(ask, id, payload);
         if self.tls.is_some() {
             pad(&mut query, QUERY_BLOCK);
         }
