@@ -59,7 +59,9 @@ lasts until `nat64 undrain`, or the end of the daemon.";
 const CLOSE: &str = "\
 End the sessions that all the given options match.
 
-Neither end is told: a host that sends on opens another session if it may. Logs of sessions have the reason `removed`.";
+Neither end is told, and a host that sends on opens another session if it may. With --reset, each end of a TCP connection gets a \
+reset in the name of the other, so that its program notices at once. That needs the sequence number that the end expects, which is \
+known once it has acknowledged something; what could not be told is said.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -352,6 +354,9 @@ pub(crate) struct CloseArgs {
     /// Only count them
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Tell both ends of TCP connections by a reset
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) reset: bool,
     /// How to ask.
     #[command(flatten)]
     pub(crate) query: QueryArgs,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::print;
 use crate::cli::{CloseArgs, QueryArgs, ReloadArgs, SessionCommand, StaticArgs, StaticCommand, TakesNoneArgs};
 use crate::config::KeyChange;
-use crate::control::api::{Closed, Draining, Reloaded, StaticEntry};
+use crate::control::api::{Closed, Draining, Reloaded, Resets, StaticEntry};
 use crate::control::client::{self, Verb};
 use nat64_core::Protocol;
 
@@ -49,17 +49,31 @@ fn close(args: &CloseArgs) -> anyhow::Result<()> {
         bail!("which sessions? give a filter, such as --address 2001:db8::1, or --all; see nat64 session close --help");
     }
     let mut path = format!("/v1/sessions{filter}");
-    for (name, is_given) in [("all", args.all), ("dry-run", args.dry_run)] {
+    for (name, is_given) in [("all", args.all), ("dry-run", args.dry_run), ("reset", args.reset)] {
         if is_given {
             let _ = write!(path, "{}{name}=true", if path.contains('?') { '&' } else { '?' });
         }
     }
     let closed: Closed = client::tell(&args.query.control_socket, Verb::Delete, &path)?;
-    let verb = if args.dry_run { "would be closed" } else { "closed" };
-    show(&args.query, &closed, |closed| {
-        let count = closed.sessions;
-        format!("{count} session{} {verb}\n", if count == 1 { "" } else { "s" })
-    })
+    show(&args.query, &closed, |closed| was_closed(closed, args.dry_run))
+}
+
+fn was_closed(closed: &Closed, dry_run: bool) -> String {
+    let verb = if dry_run { "would be closed" } else { "closed" };
+    let count = closed.sessions;
+    let mut text = format!("{count} session{} {verb}\n", if count == 1 { "" } else { "s" });
+    let Some(Resets { both, one, unknown, not_tcp }) = closed.resets else { return text };
+    let told = [
+        (both, "reset at both ends"),
+        (one, "reset at one end: which sequence number the other expects is not known yet"),
+        (unknown, "not reset: which sequence numbers the ends expect is not known yet"),
+        (not_tcp, "not reset: not TCP"),
+    ];
+    for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {count} {what}");
+    }
+    text
 }
 
 fn static_path(args: &StaticArgs) -> String {
@@ -156,6 +170,21 @@ mod tests {
         Sessions that are not allowed any more are still being ended.
         "#);
         assert_eq!(described(&Reloaded::default()), "Nothing differs from what is in force.\n");
+    }
+
+    #[test]
+    fn closed_sessions_are_told_with_whom_a_reset_could_tell() {
+        let closed = |sessions, resets| was_closed(&Closed { sessions, resets }, false);
+        assert_eq!(closed(1, None), "1 session closed\n");
+        assert_eq!(was_closed(&Closed { sessions: 2, resets: None }, true), "2 sessions would be closed\n");
+        insta::assert_snapshot!(closed(10, Some(Resets { both: 4, one: 3, unknown: 2, not_tcp: 1 })), @r"
+        10 sessions closed
+          4 reset at both ends
+          3 reset at one end: which sequence number the other expects is not known yet
+          2 not reset: which sequence numbers the ends expect is not known yet
+          1 not reset: not TCP
+        ");
+        assert_eq!(closed(0, Some(Resets { both: 0, one: 0, unknown: 0, not_tcp: 0 })), "0 sessions closed\n");
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn render(settings: &Settings) -> anyhow::Result<String> {
 fn memory(policy: &Policy, workers: usize) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let bound = policy.memory_bound(u32::try_from(workers).unwrap_or(u32::MAX));
-    let own = Dataplane::WORKER_BYTES as u64 * workers as u64;
+    let own = Dataplane::WORKER_BYTES as u64 * workers as u64 + Dataplane::OWN_BYTES as u64;
     let threads = if workers == 1 { "1 thread".to_owned() } else { format!("{workers} threads") };
     format!(
         "# The translator takes at most {} MiB of memory with {threads}: {} for sessions, {} for mappings, {} for ports, \

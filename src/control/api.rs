@@ -189,6 +189,22 @@ pub(crate) struct Draining {
 pub(crate) struct Closed {
     /// How many.
     pub(crate) sessions: u64,
+    /// Who was told by a TCP reset, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resets: Option<Resets>,
+}
+
+/// Sessions that were ended, by which ends a TCP reset was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Resets {
+    /// To both ends.
+    pub(crate) both: u64,
+    /// To one end, since it is not known yet which sequence number the other expects.
+    pub(crate) one: u64,
+    /// To none, since it is not known yet which sequence numbers they expect.
+    pub(crate) unknown: u64,
+    /// To none, since they were not TCP.
+    pub(crate) not_tcp: u64,
 }
 
 /// A log of sessions.

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{Closed, Draining, Reloaded, StaticEntry};
+use super::api::{Closed, Draining, Reloaded, Resets, StaticEntry};
 use super::filter::Filter;
 use super::server::Api;
 use crate::config::{OwnAddress, Transport};
@@ -105,6 +105,13 @@ pub(super) struct What {
     address: Option<Ipv4Addr>,
 }
 
+impl From<nat64_core::Resets> for Resets {
+    fn from(resets: nat64_core::Resets) -> Self {
+        let nat64_core::Resets { both, one, unknown, not_tcp } = resets;
+        Self { both, one, unknown, not_tcp }
+    }
+}
+
 /// What is wanted of sessions beside a filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
@@ -115,6 +122,9 @@ pub(super) struct Closing {
     /// Only count them.
     #[schemars(default)]
     dry_run: bool,
+    /// Tell both ends of TCP connections by a reset.
+    #[schemars(default)]
+    reset: bool,
 }
 
 async fn reload(State(api): State<Api>, Query(how): Query<How>) -> Response {
@@ -181,7 +191,7 @@ async fn change_drain(api: Api, address: Option<Ipv4Addr>, is_drained: bool) -> 
 
 /// `DELETE /v1/sessions`: ends the sessions that a filter takes.
 pub(super) async fn close(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
-    let (filter, Closing { all, dry_run }) = match closing(&query.unwrap_or_default()) {
+    let (filter, Closing { all, dry_run, reset }) = match closing(&query.unwrap_or_default()) {
         Ok(wanted) => wanted,
         Err(problem) => return refused(problem),
     };
@@ -192,19 +202,20 @@ pub(super) async fn close(State(api): State<Api>, RawQuery(query): RawQuery) -> 
         let view = api.view.translator.as_ref()?;
         view.with_dataplane(|dataplane| {
             let now = dataplane.clock().now();
-            let mut count = 0;
             let mut wanted = |info: &SessionInfo| filter.takes_session(info, now);
             if !dry_run {
-                return dataplane.end_sessions(&mut wanted);
+                let ended = dataplane.end_sessions(&mut wanted, reset);
+                return Closed { sessions: ended.sessions, resets: reset.then(|| ended.resets.into()) };
             }
+            let mut sessions = 0;
             for shard in 0..view.translator.shards() {
-                view.translator.visit_sessions(shard, now, &mut |info| count += u64::from(wanted(info)));
+                view.translator.visit_sessions(shard, now, &mut |info| sessions += u64::from(wanted(info)));
             }
-            count
+            Closed { sessions, resets: None }
         })
     });
     match ended.await {
-        Ok(sessions) => Json(Closed { sessions: sessions.unwrap_or(0) }).into_response(),
+        Ok(closed) => Json(closed.unwrap_or(Closed { sessions: 0, resets: None })).into_response(),
         Err(panic) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{panic}\n")).into_response(),
     }
 }
@@ -219,6 +230,10 @@ fn closing(query: &str) -> Result<(Filter, Closing), String> {
         }
         "dry-run=true" => {
             closing.dry_run = true;
+            false
+        }
+        "reset=true" => {
+            closing.reset = true;
             false
         }
         _ => true,
@@ -263,10 +278,11 @@ mod tests {
     #[test]
     fn a_query_to_close_is_a_filter_and_a_little_more() {
         let (filter, how) = closing("port=53&dry-run=true&protocol=udp").unwrap();
-        assert_eq!((filter.port, how), (Some(53), Closing { all: false, dry_run: true }));
-        assert_eq!(closing("all=true").unwrap(), (Filter::default(), Closing { all: true, dry_run: false }));
+        assert_eq!((filter.port, how), (Some(53), Closing { dry_run: true, ..Closing::default() }));
+        let all = Closing { all: true, reset: true, dry_run: false };
+        assert_eq!(closing("all=true&reset=true").unwrap(), (Filter::default(), all));
         assert_eq!(closing("").unwrap(), (Filter::default(), Closing::default()));
-        for wrong in ["prot=53", "all=yes", "port=99999", "address=x"] {
+        for wrong in ["prot=53", "all=yes", "reset=1", "port=99999", "address=x"] {
             assert!(closing(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,7 +7,7 @@
 //! | `GET /v1/mappings` | an array of [`api::Mapping`], one per line |
 //! | `GET /v1/subscribers` | an array of [`api::Subscriber`], one per line |
 //! | `GET /v1/pool` | an array of [`api::PoolAddress`], one per line |
-//! | `DELETE /v1/sessions?dry-run=&all=` | [`api::Closed`] |
+//! | `DELETE /v1/sessions?dry-run=&all=&reset=` | [`api::Closed`] |
 //! | `GET /v1/trace` with a [`trace::TraceFilter`] | [`api::TracedPacket`]s as they come, one per line |
 //! | `POST /v1/explain`, with a packet as body | [`api::PacketPreview`] |
 //! | `POST /v1/reload?dry-run=` | [`api::Reloaded`] |

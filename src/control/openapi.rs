@@ -251,8 +251,10 @@ mod tests {
         };
         let mut close = names("/v1/sessions", "delete");
         close.sort_unstable();
-        let all =
-            ["address", "all", "dry-run", "external", "internal", "min-age", "port", "protocol", "remote", "state"];
+        let all = [
+            "address", "all", "dry-run", "external", "internal", "min-age", "port", "protocol", "remote", "reset",
+            "state",
+        ];
         assert_eq!(close, all);
         assert_eq!(document["paths"]["/v1/static"]["post"]["parameters"][0]["required"], true);
         assert!(document["paths"]["/v1/static"]["post"]["responses"]["403"].is_object());

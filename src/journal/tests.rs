@@ -65,7 +65,7 @@ fn send(translator: &Translator, host: u16, port: u16, inlet: Option<&Inlet>) {
 fn end_all(translator: &Translator, inlet: &Inlet) {
     let mut worker = Worker::new();
     for shard in 0..translator.shards() {
-        translator.end_sessions((shard, 0), NOW, &mut worker, &mut |_| true);
+        translator.end_sessions((shard, 0), NOW, &mut worker, &mut |_| true, None);
     }
     worker.events.drain().for_each(|event| inlet.offer(&event));
 }

@@ -30,6 +30,7 @@ mod privileges;
 mod reach;
 mod refusal;
 mod reloads;
+mod resets;
 mod servers;
 mod session_log;
 mod shared;

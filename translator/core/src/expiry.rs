@@ -86,9 +86,9 @@ fn expire_stored_syns(pass: &mut Pass<'_>) -> bool {
 }
 
 impl Pass<'_> {
-    /// Sends an error of our own for an IPv4 address, which may be that of a host behind the translator: a hairpinned
+    /// Sends a packet of our own for an IPv4 address, which may be that of a host behind the translator: a hairpinned
     /// SYN comes from the pool.
-    fn send_to_ipv4_host(&mut self, packet: &mut PacketBuf<'_>) {
+    pub(crate) fn send_to_ipv4_host(&mut self, packet: &mut PacketBuf<'_>) {
         let destination = packet.bytes().get(16..20).and_then(|octets| octets.first_chunk::<4>()).copied();
         let inside = destination.is_some_and(|octets| self.terms.pool.index_of(octets.into()).is_some());
         if !inside || matches!(self.four_to_six(packet, true), Ok(Passed::Translated)) {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod closing;
 mod deterministic;
 mod established;
 pub mod event;
@@ -42,6 +43,7 @@ mod transport;
 mod verdict;
 mod worker;
 
+pub use closing::{Ended, Resets, Tell};
 pub use deterministic::Share;
 pub use event::{Event, EventBuffer};
 pub use links::LinkMtus;

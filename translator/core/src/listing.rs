@@ -11,7 +11,6 @@ use crate::session::{Mapping, MappingKind, Session, Subscriber, TcpState, block_
 use crate::terms::Terms;
 use crate::time::Timestamp;
 use crate::translator::Translator;
-use crate::worker::Worker;
 
 /// A mapping (BIB entry). Ports are in host order; for ICMP they are identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,28 +213,6 @@ impl Translator {
         (shard + 1 < self.shard_count()).then_some(Page { shard: shard + 1, number: 0 })
     }
 
-    /// Ends the sessions of a shard that `wanted` says yes to, of one page of some hundreds under one lock, with
-    /// [`EndReason::Closed`](crate::event::EndReason). Their mappings go with the last of them; a host that sends on opens
-    /// another. The events are in `worker` and are to be drained after each page. Returns how many have ended, and the next
-    /// page if there is one. `wanted` must not call the translator.
-    ///
-    /// # Panics
-    /// If there is no such shard.
-    pub fn end_sessions(
-        &self,
-        (shard, page): (usize, u32),
-        now: Timestamp,
-        worker: &mut Worker,
-        wanted: &mut dyn FnMut(&SessionInfo) -> bool,
-    ) -> (u32, Option<u32>) {
-        let mut batch = self.batch(now, worker);
-        let mut pass = batch.pass();
-        let terms = pass.terms;
-        let mut wanted = |mapping: &Mapping, session: &Session| wanted(&describe_session(terms, mapping, session, now));
-        let (ended, more) = self.shard(shard).end_wanted(&mut pass.context(), page, &mut wanted);
-        (ended, more.then_some(page + 1))
-    }
-
     /// The pool addresses, ascending, with their use.
     #[must_use]
     pub fn pool_addresses(&self) -> Vec<PoolAddressInfo> {
@@ -300,37 +277,6 @@ mod tests {
         }
         found.sort_by_key(|subscriber| subscriber.prefix);
         found
-    }
-
-    #[test]
-    fn sessions_are_ended_by_choice_and_can_be_opened_again() {
-        let mut lab = Lab::new(policy());
-        for port in 0..2000 {
-            lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1000 + port, 53, b"")));
-        }
-        lab.pass(&packet6(OTHER, six(SERVER), Payload::Tcp(1000, 80, crate::testing::Flags::Syn)));
-        lab.worker.events.drain().for_each(drop);
-
-        let (mut all, mut most) = (0, 0);
-        for shard in 0..lab.translator.shards() {
-            let mut page = Some(0);
-            while let Some(number) = page {
-                let mut odd = |session: &SessionInfo| session.internal.0 == CLIENT && session.internal.1 % 2 == 1;
-                let (ended, next) = lab.translator.end_sessions((shard, number), lab.now, &mut lab.worker, &mut odd);
-                (all, most, page) = (all + ended, most.max(ended), next);
-            }
-        }
-
-        assert_eq!((all, lab.sessions().len()), (1000, 1001));
-        assert!(most <= 512, "{most} under one lock");
-        let events = lab.worker.events.drain().filter(|event| {
-            matches!(event.kind, crate::event::EventKind::SessionEnded { reason: crate::event::EndReason::Closed, .. })
-        });
-        assert_eq!(events.count(), 1000);
-        lab.pass(&packet6(CLIENT, six(SERVER), Payload::Udp(1001, 53, b"")));
-        lab.pass_time(Duration::from_secs(1000));
-        assert_eq!((lab.sessions(), lab.mappings()), (vec![], 0));
-        assert_eq!(lab.translator.usage().pool_ports_taken, [0; 3]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How much memory a policy lets the translator take.
 
+use crate::closing::RecentlyReset;
 use crate::fragment::Fragments;
 use crate::packet::Protocol;
 use crate::policy::{Filtering, MappingBehavior, Policy, PoolRange, PortAssignment};
@@ -24,7 +25,7 @@ pub struct MemoryBound {
     pub fragments: u64,
     /// SYNs that wait.
     pub stored_syns: u64,
-    /// What workers have each for themselves.
+    /// What workers have each for themselves, and what they remember together of connections that were reset.
     pub workers: u64,
 }
 
@@ -64,7 +65,7 @@ impl Policy {
             ports: Pool::bytes(addresses, self.pool.len() as u64) + Shard::resting_bytes(resting, shards),
             fragments: u64::from(self.limits.fragment_bytes) + Fragments::bytes(&self.limits),
             stored_syns: StoredSyns::bytes(self.limits.stored_syns.into()),
-            workers: Worker::BYTES * u64::from(workers),
+            workers: Worker::BYTES * u64::from(workers) + RecentlyReset::BYTES,
         }
     }
 }

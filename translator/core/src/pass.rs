@@ -126,6 +126,9 @@ impl Pass<'_> {
 
     /// Replaces a dropped packet by the answer to its sender. Returns whether there is one.
     pub(crate) fn answer(&mut self, packet: &mut PacketBuf<'_>, stop: Stop, direction: Direction) -> bool {
+        if direction == Direction::FourToSix && self.reset_again(packet, stop.reason) {
+            return true;
+        }
         let policy = &self.terms.policy;
         let Worker { errors, identifications, counters, .. } = &mut *self.worker;
         let budget = || {

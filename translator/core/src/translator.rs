@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use pref64::Pref64;
 
+use crate::closing::RecentlyReset;
 use crate::fragment::Fragments;
 use crate::identification::IdentificationSpace;
 use crate::links::{LinkMtus, Links};
@@ -38,6 +39,7 @@ pub struct Translator {
     pub(crate) stored_syns: StoredSyns,
     pub(crate) overlap: Overlap,
     pub(crate) links: Links,
+    pub(crate) recently_reset: RecentlyReset,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     keys: Keys,
     /// The bits of an address that name its subscriber.
@@ -70,6 +72,7 @@ impl Translator {
             stored_syns: StoredSyns::default(),
             overlap: Overlap::new(&keys),
             links: Links::default(),
+            recently_reset: RecentlyReset::default(),
             shards: (0..).take(SHARDS).map(shard).collect(),
             keys,
             expiry_turn: AtomicUsize::new(0),

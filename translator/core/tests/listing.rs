@@ -91,13 +91,14 @@ fn half_is_closed(translator: &Translator) {
         let mut page = Some(0);
         while let Some(number) = page {
             let mut wanted = |session: &SessionInfo| session.internal.0 == greedy;
-            let (count, next) = translator.end_sessions((shard, number), Timestamp::ZERO, &mut worker, &mut wanted);
+            let (count, next) =
+                translator.end_sessions((shard, number), Timestamp::ZERO, &mut worker, &mut wanted, None);
             // Two for each session at the most, which must not be more than a worker holds.
             worker.events.drain().for_each(drop);
-            (closed, most, page) = (closed + count, most.max(count), next);
+            (closed, most, page) = (closed + count.sessions, most.max(count.sessions), next);
         }
     }
-    assert_eq!((closed, worker.events.lost()), (MILLION / 2, 0));
+    assert_eq!((closed, worker.events.lost()), (u64::from(MILLION / 2), 0));
     assert!(usize::try_from(most).unwrap() <= PAGE, "{most} under one lock");
     assert_eq!(sessions(translator, |session| session.internal.0 != greedy).0, usize::try_from(MILLION).unwrap() / 2);
     assert_eq!(sessions(translator, |session| session.internal.0 == greedy).0, 0);

@@ -9,13 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use nat64_core::{Counters, Event, SessionInfo, Timestamp, Translator, Worker as State};
+use nat64_core::{Counters, Ended, Event, SessionInfo, Tell, Timestamp, Translator, Worker as State};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::clock::Clock;
 use crate::device::{Device, DeviceInfo};
 use crate::events::Events;
+use crate::foreign::Foreign;
 use crate::latency::Latency;
 use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
@@ -63,7 +64,7 @@ impl fmt::Debug for DataplaneConfig {
 /// Why the workers could not be started. None of them runs then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The means to stop them could not be made.
+    /// The means to stop or wake them could not be made.
     #[error("cannot make an eventfd")]
     Eventfd(#[source] io::Error),
     /// A thread could not be made.
@@ -92,6 +93,9 @@ impl Dataplane {
     pub const WORKER_BYTES: usize = Outbox::BYTES
         + Port::<Device>::BYTES
         + DataplaneConfig::EVENT_CAPACITY * (size_of::<Event>() + size_of::<usize>());
+
+    /// Bytes of memory that it takes beside its workers.
+    pub const OWN_BYTES: usize = Foreign::BYTES;
 
     /// Starts one worker on each of the device's queues, in the calling thread's network namespace.
     ///
@@ -125,7 +129,11 @@ impl Dataplane {
     /// Reads and writes, by worker.
     #[must_use]
     pub fn io_stats(&self) -> Vec<IoStats> {
-        self.workers.handles.iter().map(|worker| worker.io.snapshot()).collect()
+        let mut stats: Vec<IoStats> = self.workers.handles.iter().map(|worker| worker.io.snapshot()).collect();
+        if let Some(first) = stats.first_mut() {
+            first.spill_lost += self.workers.shared.foreign.lost();
+        }
+        stats
     }
 
     /// How long packets stayed, by worker: from when the first of a batch was read until the last was written, of one batch in
@@ -156,17 +164,21 @@ impl Dataplane {
         self.workers.shared.taps.open(filter, snap)
     }
 
-    /// Ends the sessions that `wanted` says yes to, and returns how many these are. Workers go on meanwhile; so that their
-    /// logs keep up, this waits where many have ended, which is why it must not be called where nothing may block.
-    pub fn end_sessions(&self, wanted: &mut dyn FnMut(&SessionInfo) -> bool) -> u64 {
+    /// Ends the sessions that `wanted` says yes to, and returns what came of it. With `reset`, the ends of TCP connections are
+    /// told by a reset as far as they can be. Workers go on meanwhile; so that their logs keep up, this waits where many have
+    /// ended, which is why it must not be called where nothing may block.
+    pub fn end_sessions(&self, wanted: &mut dyn FnMut(&SessionInfo) -> bool, reset: bool) -> Ended {
         let mut state = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = 0;
+        let foreign = &self.workers.shared.foreign;
+        let mut all = Ended::default();
         for shard in 0..self.translator.shards() {
             let mut page = Some(0);
             while let Some(number) = page {
                 let now = self.clock().now();
-                let (ended, next) = self.translator.end_sessions((shard, number), now, &mut state, wanted);
-                all += u64::from(ended);
+                let mut push = |packet: &[u8]| foreign.push(packet);
+                let tell = reset.then_some(&mut push as Tell<'_>);
+                let (ended, next) = self.translator.end_sessions((shard, number), now, &mut state, wanted, tell);
+                all.add(&ended);
                 page = next;
                 self.hand_over(&mut state);
             }
@@ -174,13 +186,16 @@ impl Dataplane {
         all
     }
 
-    /// Hands events over as one of the workers would, when its ring has room; if it never has, they are lost and counted.
+    /// Hands events over as one of the workers would, when its ring has room; if it never has, they are lost and counted. As
+    /// much patience is had with packets that wait for a worker.
     fn hand_over(&self, state: &mut State) {
         const PAUSE: Duration = Duration::from_millis(1);
         const PATIENCE: u32 = 500;
         let Some(worker) = self.workers.handles.first() else { return };
+        let foreign = &self.workers.shared.foreign;
+        foreign.wake();
         for _ in 0..PATIENCE {
-            if worker.events.has_room() {
+            if worker.events.has_room() && foreign.has_room() {
                 break;
             }
             thread::sleep(PAUSE);
@@ -206,6 +221,7 @@ impl Dataplane {
 pub(crate) struct Shared {
     pub(crate) timer: CachePadded<Timer>,
     pub(crate) taps: Arc<Taps>,
+    pub(crate) foreign: Foreign,
     stopping: AtomicBool,
     stop_signal: OwnedFd,
 }
@@ -233,7 +249,7 @@ pub(crate) struct Workers {
     pub(crate) clock: Clock,
     pub(crate) handles: Vec<Handle>,
     merging: Merging,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the owner keeps of one worker.
@@ -254,9 +270,11 @@ impl Workers {
     ) -> Result<Self, StartError> {
         let stop_signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| StartError::Eventfd(error.into()))?;
+        let foreign = Foreign::new().map_err(StartError::Eventfd)?;
         let shared = Arc::new(Shared {
             timer: CachePadded::default(),
             taps: Arc::default(),
+            foreign,
             stopping: AtomicBool::new(false),
             stop_signal,
         });

@@ -11,6 +11,7 @@ mod clock;
 mod dataplane;
 mod device;
 mod events;
+mod foreign;
 mod latency;
 mod outbox;
 mod port;

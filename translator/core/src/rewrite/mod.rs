@@ -18,8 +18,8 @@ pub use error::{ErrorEndpoints, error_four_to_six, error_six_to_four};
 pub use four_to_six::four_to_six;
 pub use mss::clamp_mss;
 pub use originate::{
-    Refusal, icmpv4_error, icmpv6_error, is_reset_due, may_answer_v4, may_answer_v6, probe_v4, probe_v6, tcp_reset_v4,
-    tcp_reset_v6,
+    Refusal, icmpv4_error, icmpv6_error, is_reset_due, may_answer_v4, may_answer_v6, probe_v4, probe_v6, reset_v4,
+    reset_v6, tcp_reset_v4, tcp_reset_v6,
 };
 pub(crate) use plain::{Plain4, Plain6, plain_four_to_six, plain_six_to_four};
 pub use six_to_four::six_to_four;

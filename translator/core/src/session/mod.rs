@@ -27,7 +27,7 @@ pub(crate) use overlap::{Claim, Overlap};
 pub(crate) use pool::{AddressIndex, External, Pool, SHARED};
 pub(crate) use refresh::{Lifetimes, Rules};
 pub(crate) use shard::{
-    Context, Incoming, Internal, Keys, Outgoing, Probe, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
+    Context, Incoming, Internal, Keys, Outgoing, Probe, Reset, Shard, Tcp, Trigger, slot_owner, subscriber_prefix,
 };
 pub(crate) use stored_syn::StoredSyns;
 pub(crate) use tcp::TcpState;

@@ -24,7 +24,7 @@ use crate::packet::Protocol;
 use crate::random::Random;
 use crate::terms::Terms;
 use crate::time::Timestamp;
-use crate::verdict::DropReason;
+use crate::verdict::{Direction, DropReason};
 
 /// What a packet is to the session tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,32 @@ pub(crate) struct Probe {
     pub(crate) internal: Internal,
     pub(crate) remote: Ipv4Addr,
     pub(crate) remote_port: u16,
+}
+
+/// A TCP session that was ended, both ends of which are to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reset {
+    pub(crate) internal: Internal,
+    pub(crate) external: External,
+    pub(crate) remote: Ipv4Addr,
+    pub(crate) remote_port: u16,
+    expected: [u32; 2],
+}
+
+impl Reset {
+    pub(super) const fn of(mapping: &Mapping, session: &Session) -> Self {
+        let Session { prefix, remote, remote_port, expected, .. } = *session;
+        let internal = Internal { address: mapping.internal, port: mapping.internal_port, prefix };
+        Self { internal, external: mapping.external, remote, remote_port, expected }
+    }
+
+    /// The sequence number that the receiver of this direction has said it expects next, if it has.
+    pub(crate) const fn expected(&self, direction: Direction) -> Option<u32> {
+        match self.expected[direction as usize] {
+            0 => None,
+            sequence => Some(sequence),
+        }
+    }
 }
 
 /// What the tables need from outside.

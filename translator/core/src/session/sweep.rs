@@ -6,7 +6,7 @@ use super::close::End;
 use super::entry::{Mapping, MappingKind, Session, Subscriber};
 use super::overlap::EVERYWHERE;
 use super::pool::External;
-use super::shard::{Context, Shard, page_range};
+use super::shard::{Context, Reset, Shard, page_range};
 use crate::event::EndReason;
 use crate::filter;
 use crate::packet::Protocol;
@@ -65,20 +65,30 @@ impl Shard {
         page_range(page + 1, self.mappings.end()).start < self.mappings.end()
     }
 
-    /// Ends the sessions of one page that `wanted` says yes to. Returns how many, and whether there are more pages.
+    /// Ends the sessions of one page that `wanted` says yes to, and adds those of TCP to `resets`. Returns how many have
+    /// ended, and whether there are more pages.
     pub(crate) fn end_wanted(
         &mut self,
         context: &mut Context<'_>,
         page: u32,
         wanted: &mut dyn FnMut(&Mapping, &Session) -> bool,
+        mut resets: Option<&mut Vec<Reset>>,
     ) -> (u32, bool) {
         let mut ended = 0;
         for index in page_range(page, self.sessions.end()) {
             let Some(session) = self.sessions.get(index) else { continue };
-            if session.mapping != Session::REMOVED && wanted(&self.mappings[session.mapping], session) {
-                self.end_session(context, index, EndReason::Closed);
-                ended += 1;
+            if session.mapping == Session::REMOVED {
+                continue;
             }
+            let mapping = &self.mappings[session.mapping];
+            if !wanted(mapping, session) {
+                continue;
+            }
+            if let Some(resets) = resets.as_deref_mut().filter(|_| mapping.protocol == Protocol::Tcp) {
+                resets.push(Reset::of(mapping, session));
+            }
+            self.end_session(context, index, EndReason::Closed);
+            ended += 1;
         }
         (ended, page_range(page + 1, self.sessions.end()).start < self.sessions.end())
     }

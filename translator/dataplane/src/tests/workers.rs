@@ -364,3 +364,24 @@ fn events_reach_the_owner_in_order_and_what_does_not_fit_is_counted() {
     let ports: Vec<_> = std::iter::from_fn(|| events.pop()).map(|event| event.internal.1).collect();
     assert_eq!(ports, [1, 2, 3, 4], "the ring has room for four");
 }
+
+#[test]
+fn packets_of_the_daemon_are_written_in_order_by_a_worker_that_they_wake() {
+    let (kernel, queue) = Kernel::with_queue();
+    let (workers, failures) = start(vec![queue], Told::passing());
+    let foreign = &workers.shared.foreign;
+
+    // A pair of sockets holds no more than about ten.
+    for round in 0..20 {
+        for number in 0..5 {
+            foreign.push(&udp6(&[round, number]));
+        }
+        foreign.wake();
+        for number in 0..5 {
+            assert_eq!(kernel.receive().0, udp6(&[round, number]));
+        }
+    }
+
+    assert!(foreign.is_empty() && foreign.lost() == 0);
+    assert!(failures.try_recv().is_err());
+}

@@ -83,7 +83,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
             let now = self.clock.now();
             self.port.counters.heartbeat.set(now.as_millis());
             let drained = self.carry_batch(now)?;
-            let more_due = self.run_timers(now)?;
+            let more_due = self.run_timers(now)? | self.write_foreign()?;
             self.hand_over_events();
             if drained && !more_due {
                 self.wait()?;
@@ -140,6 +140,19 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         Ok(more)
     }
 
+    /// Writes packets that the daemon has made, some of them. Returns whether there are more.
+    fn write_foreign(&mut self) -> Result<bool, WorkerError> {
+        let (foreign, port) = (&self.shared.foreign, &mut self.port);
+        if foreign.is_empty() {
+            return Ok(false);
+        }
+        for _ in 0..BATCH {
+            let Some(written) = foreign.next(|packet| port.write(packet, Offload::default())) else { break };
+            written.map_err(write_error)?;
+        }
+        Ok(!foreign.is_empty())
+    }
+
     fn hand_over_events(&mut self) {
         let counters = &self.port.counters;
         let lost = self.events.push_all(self.state.events.drain());
@@ -150,13 +163,22 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
 
     /// Sleeps until a packet, the order to stop, or the next thing to do.
     fn wait(&self) -> Result<(), WorkerError> {
-        let timeout = if self.index == 0 { timer::INTERVAL } else { IDLE };
+        let is_first = self.index == 0;
+        let timeout = if is_first { timer::INTERVAL } else { IDLE };
         let timeout = Timespec::try_from(timeout).ok();
         let stop: BorrowedFd<'_> = self.shared.stop_signal();
-        let mut fds = [PollFd::new(&self.port.queue, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
+        let mut fds = [
+            PollFd::new(&self.port.queue, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.shared.foreign.signal(), PollFlags::IN),
+        ];
+        let waited_for = if is_first { &mut fds[..] } else { &mut fds[..2] };
+        match poll(waited_for, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(WorkerError::Wait(error.into())),
+        }
+        if is_first && fds[2].revents().contains(PollFlags::IN) {
+            self.shared.foreign.hush();
         }
         let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         let queue = fds[0].revents();

@@ -6,7 +6,7 @@ mod tcp;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use self::answer::{may_answer_v4, may_answer_v6};
-pub use self::tcp::{is_reset_due, probe_v4, probe_v6, tcp_reset_v4, tcp_reset_v6};
+pub use self::tcp::{is_reset_due, probe_v4, probe_v6, reset_v4, reset_v6, tcp_reset_v4, tcp_reset_v6};
 use super::header::{V4_LEN, V4Header, V6_LEN, V6Header};
 use crate::packet::checksum::{self, Sum, pseudo_v6};
 use crate::packet::{PacketBuf, protocol_number};

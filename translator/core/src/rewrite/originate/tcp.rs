@@ -50,6 +50,19 @@ pub fn probe_v4(endpoints: &Endpoints<Ipv4Addr>, identification: u16) -> [u8; 40
     v4(endpoints, Segment::PROBE, identification)
 }
 
+/// The RST that ends the connection of an IPv6 endpoint, the destination, which expects `sequence` next: no other number is
+/// sure to be accepted (RFC 5961 §3.2).
+#[must_use]
+pub fn reset_v6(endpoints: &Endpoints<Ipv6Addr>, sequence: u32) -> [u8; 60] {
+    v6(endpoints, Segment::ending(sequence))
+}
+
+/// The RST for an IPv4 endpoint; see [`reset_v6`].
+#[must_use]
+pub fn reset_v4(endpoints: &Endpoints<Ipv4Addr>, sequence: u32, identification: u16) -> [u8; 40] {
+    v4(endpoints, Segment::ending(sequence), identification)
+}
+
 /// A TCP segment without data, options or window.
 #[derive(Clone, Copy)]
 struct Segment {
@@ -61,6 +74,10 @@ struct Segment {
 impl Segment {
     const PROBE: Self = Self { sequence: 0, acknowledgment: 0, flags: tcp_flags::ACK };
 
+    const fn ending(sequence: u32) -> Self {
+        Self { sequence, acknowledgment: 0, flags: tcp_flags::RST }
+    }
+
     fn reset<A>(packet: &PacketBuf<'_>, parsed: &Parsed<A>) -> Option<Self> {
         let Upper::Tcp { flags, .. } = parsed.upper else { return None };
         if !is_reset_due(parsed) {
@@ -70,8 +87,7 @@ impl Segment {
         let [_, _, _, _, a, b, c, d, e, f, g, h, data_offset, ..] = *header;
         let sequence = u32::from_be_bytes([a, b, c, d]);
         if flags & tcp_flags::ACK != 0 {
-            let acknowledged = u32::from_be_bytes([e, f, g, h]);
-            return Some(Self { sequence: acknowledged, acknowledgment: 0, flags: tcp_flags::RST });
+            return Some(Self::ending(u32::from_be_bytes([e, f, g, h])));
         }
         let headers = u32::from(parsed.header_len) + u32::from(data_offset >> 4) * 4;
         let data = parsed.total_len.saturating_sub(headers);
