@@ -17,6 +17,8 @@ mod whose;
 
 use std::io::{self, BufWriter, Stdout, Write};
 
+use anyhow::Context;
+
 pub(crate) use self::top::Pane;
 pub(crate) use self::whose::Asked;
 use crate::cli::{Command, ExplainCommand};
@@ -71,7 +73,7 @@ impl Output {
         match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).context("cannot write the output"),
         }
     }
 }

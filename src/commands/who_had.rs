@@ -41,10 +41,13 @@ struct Holder {
 pub(super) fn who_had(args: &WhoHadArgs) -> anyhow::Result<()> {
     let at = args.at.as_deref().map(moment).transpose()?.unwrap_or_else(OffsetDateTime::now_utc);
     let logs = if args.log.is_empty() { logs::configured(args.config.as_deref())? } else { args.log.clone() };
-    let mut found =
-        Search { wanted: args.external, protocol: args.protocol.as_deref(), at, open: Vec::new(), closed: Vec::new() };
+    let mut found = Search::new(args.external, args.protocol.as_deref(), at);
     for path in &logs {
         found.read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if found.lines == 0 && found.unread > 0 {
+            bail!("{} is no JSON log of sessions", path.display());
+        }
+        (found.lines, found.unread) = (0, 0);
     }
     let holders = found.holders();
     if holders.is_empty() {
@@ -86,14 +89,28 @@ struct Search<'a> {
     at: OffsetDateTime,
     open: Vec<Holder>,
     closed: Vec<Holder>,
+    /// Lines that tell of an event, and such as do not.
+    lines: u64,
+    unread: u64,
+}
+
+impl<'a> Search<'a> {
+    const fn new(wanted: SocketAddrV4, protocol: Option<&'a str>, at: OffsetDateTime) -> Self {
+        Self { wanted, protocol, at, open: Vec::new(), closed: Vec::new(), lines: 0, unread: 0 }
+    }
 }
 
 impl Search<'_> {
     fn read(&mut self, path: &Path) -> io::Result<()> {
         for line in logs::open(path)?.split(b'\n') {
             // A line that the end of a disk has cut off is no reason to miss the others.
-            if let Ok(line) = serde_json::from_slice::<Line>(&line?) {
-                self.take(&line);
+            let line = line?;
+            match serde_json::from_slice::<Line>(&line) {
+                Ok(line) => {
+                    self.lines += 1;
+                    self.take(&line);
+                }
+                Err(_) => self.unread += u64::from(!line.is_empty()),
             }
         }
         Ok(())
@@ -161,7 +178,7 @@ mod tests {
 
     fn holders(lines: &[&str], external: &str, at: &str, protocol: Option<&str>) -> Vec<Holder> {
         let (wanted, at) = (external.parse().unwrap(), moment(at).unwrap());
-        let mut search = Search { wanted, protocol, at, open: Vec::new(), closed: Vec::new() };
+        let mut search = Search::new(wanted, protocol, at);
         lines.iter().for_each(|line| search.take(&serde_json::from_str(line).unwrap()));
         search.holders()
     }
@@ -258,7 +275,7 @@ mod tests {
         let names: Vec<&str> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         let at = moment("2026-11-22T10:03:00Z").unwrap();
         let wanted = "192.0.2.1:40123".parse().unwrap();
-        let mut search = Search { wanted, protocol: None, at, open: Vec::new(), closed: Vec::new() };
+        let mut search = Search::new(wanted, None, at);
         found.iter().for_each(|path| search.read(path).unwrap());
         let holders = search.holders();
         fs::remove_dir_all(&directory).unwrap();

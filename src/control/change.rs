@@ -223,22 +223,20 @@ pub(super) async fn close(State(api): State<Api>, RawQuery(query): RawQuery) -> 
 /// The filter and what is beside it in a query.
 fn closing(query: &str) -> Result<(Filter, Closing), String> {
     let mut closing = Closing::default();
-    let is_of_filter = |pair: &&str| match *pair {
-        "all=true" => {
-            closing.all = true;
-            false
-        }
-        "dry-run=true" => {
-            closing.dry_run = true;
-            false
-        }
-        "reset=true" => {
-            closing.reset = true;
-            false
-        }
-        _ => true,
-    };
-    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).filter(is_of_filter).collect();
+    let mut rest = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let place = match name {
+            "all" => &mut closing.all,
+            "dry-run" => &mut closing.dry_run,
+            "reset" => &mut closing.reset,
+            _ => {
+                rest.push(pair);
+                continue;
+            }
+        };
+        *place = value.parse().map_err(|_| format!("{name} is true or false, not `{value}`"))?;
+    }
     let uri = format!("/?{}", rest.join("&")).parse::<Uri>().map_err(|error| error.to_string())?;
     let Query(filter) = Query::<Filter>::try_from_uri(&uri).map_err(|error| error.to_string())?;
     Ok((filter, closing))
@@ -282,6 +280,8 @@ mod tests {
         let all = Closing { all: true, reset: true, dry_run: false };
         assert_eq!(closing("all=true&reset=true").unwrap(), (Filter::default(), all));
         assert_eq!(closing("").unwrap(), (Filter::default(), Closing::default()));
+        assert_eq!(closing("all=false&dry-run=false").unwrap(), (Filter::default(), Closing::default()));
+        assert_eq!(closing("dry-run=yes").unwrap_err(), "dry-run is true or false, not `yes`");
         for wrong in ["prot=53", "all=yes", "reset=1", "port=99999", "address=x"] {
             assert!(closing(wrong).is_err(), "{wrong}");
         }

@@ -138,11 +138,11 @@ async fn read(
         let status = response.status();
         let text = response.into_body().collect().await?.to_bytes();
         let said = String::from_utf8_lossy(&text);
-        if status == StatusCode::BAD_REQUEST {
-            // It is about what was asked for, in words for whoever asked.
-            bail!("{}", said.trim());
+        if said.trim().is_empty() {
+            bail!("nat64 answers {status}; is it of another version than this program?");
         }
-        bail!("nat64 answers {status}: {}", said.trim());
+        // It is in words for whoever asked.
+        bail!("{}", said.trim());
     }
     while let Some(frame) = response.frame().await {
         if let Some(data) = frame.context("nat64 hung up in the middle of its answer")?.data_ref()

@@ -43,7 +43,8 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) protocol: Option<Transport>,
     /// Only sessions in this state, such as ESTABLISHED
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    #[serde(deserialize_with = "state_in_text")]
     pub(crate) state: Option<String>,
     /// Only what was made this many seconds ago, or earlier
     #[arg(long, value_name = "SECONDS")]
@@ -169,6 +170,20 @@ pub(super) fn range(text: &str) -> Result<IpNet, String> {
     })
 }
 
+/// A state of sessions, in capitals or not.
+fn state(text: &str) -> Result<String, String> {
+    if SessionInfo::states().any(|state| state.eq_ignore_ascii_case(text)) {
+        return Ok(text.to_owned());
+    }
+    let states: Vec<&str> = SessionInfo::states().collect();
+    Err(format!("`{text}` is no state; there are {}", states.join(", ")))
+}
+
+fn state_in_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| state(&text).map_err(serde::de::Error::custom)).transpose()
+}
+
 pub(super) fn range_in_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| range(&text).map_err(serde::de::Error::custom)).transpose()
@@ -252,6 +267,7 @@ mod tests {
             "?address=example.net",
             "?port=70000",
             "?protocol=sctp",
+            "?state=OPEN",
         ] {
             let uri = format!("http://localhost/{query}").parse().unwrap();
             assert!(axum::extract::Query::<Filter>::try_from_uri(&uri).is_err(), "{query}");

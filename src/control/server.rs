@@ -114,6 +114,7 @@ pub(crate) fn router(view: Arc<View>) -> Router {
         .route("/v1/top", get(top))
         .merge(super::trace::router())
         .merge(super::dns::router())
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such path; see nat64 openapi\n") })
         .with_state(api)
 }
 
@@ -140,6 +141,9 @@ async fn sessions(State(api): State<Api>, Query(filter): Query<Filter>) -> Respo
 }
 
 async fn mappings(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
+    if filter.remote.is_some() || filter.state.is_some() {
+        return (StatusCode::BAD_REQUEST, "mappings have no remote end and no state; sessions have\n").into_response();
+    }
     list(&api, move |translator, page, now, found: &mut Vec<Mapping>| {
         let mut add = |info: &MappingInfo| {
             if filter.takes_mapping(info, now) {

@@ -87,7 +87,9 @@ async fn a_client_reads_what_the_daemon_tells() {
     assert_eq!((&status["translator"], &status["pref64"][0]), (&Value::Null, &Value::from("64:ff9b::/96")));
     assert_eq!(status["dns64"]["counters"]["queries_udp"], 0);
     assert_eq!(sessions, Value::Array(Vec::new()));
-    assert!(error.to_string().contains("404"), "{error}");
+    assert_eq!(error.to_string(), "there is no such path; see nat64 openapi");
+    let error = answer(&directory.socket(), "/v1/mappings?state=ESTABLISHED").await.unwrap_err();
+    assert_eq!(error.to_string(), "mappings have no remote end and no state; sessions have");
     server.abort();
 }
 

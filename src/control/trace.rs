@@ -62,7 +62,7 @@ pub(crate) struct TraceFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Bytes of each packet that are kept, 2048 at the most
-    #[arg(long, value_name = "BYTES", default_value_t = SNAP)]
+    #[arg(long, value_name = "BYTES", default_value_t = SNAP, value_parser = clap::value_parser!(u16).range(1..=2048))]
     pub(crate) snap: u16,
 }
 

@@ -15,6 +15,10 @@ use crate::session_log::{Format, Target};
 /// # Errors
 /// There is no usable configuration, or no such log.
 pub(super) fn configured(config: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
+    let nowhere = config.is_none() && !Path::new(config::DEFAULT_FILE).exists();
+    if nowhere {
+        bail!("there is no {}; name a log with --log, or a configuration with --config", config::DEFAULT_FILE);
+    }
     let settings = config::load(config, &Overrides::default())?;
     let mut logs = Vec::new();
     for log in &settings.session_logs {

@@ -54,6 +54,16 @@ pub struct SessionInfo {
     pub inbound: Traffic,
 }
 
+impl SessionInfo {
+    /// The state of sessions that are not TCP.
+    const ACTIVE: &'static str = "ACTIVE";
+
+    /// Everything that `state` can be.
+    pub fn states() -> impl Iterator<Item = &'static str> {
+        TcpState::ALL.iter().map(|state| state.name()).chain([Self::ACTIVE])
+    }
+}
+
 /// A subscriber: a source prefix of the policy's length that has mappings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriberInfo {
@@ -256,7 +266,7 @@ pub(crate) fn describe_session(terms: &Terms, mapping: &Mapping, session: &Sessi
         external,
         remote: (session.remote, session.remote_port),
         remote6: terms.prefixes.at(session.prefix).embed(session.remote),
-        state: if protocol == Protocol::Tcp { session.state.name() } else { "ACTIVE" },
+        state: if protocol == Protocol::Tcp { session.state.name() } else { SessionInfo::ACTIVE },
         expires_in: session.expires.start().since(now),
         created: session.created.start(),
         outbound: session.outbound.total(),
