@@ -70,6 +70,7 @@ pub(crate) struct TranslatorSection {
     pub(crate) reset_unknown_tcp: bool,
     pub(crate) keep_sessions: bool,
     pub(crate) workers: Number<0, 256>,
+    pub(crate) busy_poll: Number<0, 1_000_000>,
     pub(crate) exclude: Vec<Located<Exclude>>,
     #[serde(rename = "static")]
     pub(crate) statics: Vec<Located<Static>>,
@@ -101,6 +102,7 @@ impl Default for TranslatorSection {
             reset_unknown_tcp: true,
             keep_sessions: true,
             workers: Number::new(0),
+            busy_poll: Number::new(0),
             exclude: Vec::new(),
             statics: Vec::new(),
             port_blocks: PortBlocksSection::default(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nat64_core::policy::{
     ErrorPolicy, Filtering, FlowLabel, HeaderPolicy, Limits, MappingBehavior, MtuPolicy, PoolRule, Pooling,
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) links: LinkMtus,
     /// Queues and threads of the translator; 0 means one for two CPUs.
     workers: u16,
+    /// For how long after a packet a worker looks for the next before it sleeps.
+    pub(crate) busy_poll: Duration,
     /// Whether sessions are kept for the next process.
     pub(crate) keep_sessions: bool,
     /// The translator's network device.
@@ -128,6 +131,7 @@ impl Settings {
                 ipv6: file.translator.mtu.ipv6_link.given(),
             },
             workers: file.translator.workers.to(),
+            busy_poll: Duration::from_micros(file.translator.busy_poll.to()),
             keep_sessions: file.translator.keep_sessions,
             device: DeviceSettings {
                 name: file.device.name.as_str().to_owned(),

@@ -258,6 +258,7 @@ async fn start_threads(
         // When the channel is full, the daemon has reason enough to stop.
         let _ = failures.try_send(Failure::Worker(failure));
     });
+    config.busy_poll = settings.busy_poll;
     config.on_panic = Arc::new(|panic| warn!(%panic, "a packet is lost; the worker goes on with the next"));
     let dataplane = Dataplane::start(device, Arc::clone(&translator), &config)?;
     let known = Arc::clone(&translator);

@@ -25,7 +25,7 @@ use crate::stats::{IoCounters, IoStats};
 use crate::supervise::supervise;
 use crate::tap::{TapFilter, TapReader, Taps, TooManyTaps};
 use crate::timer::Timer;
-use crate::worker::{Engine, Worker, WorkerFailure};
+use crate::worker::{BusyPoll, Engine, Worker, WorkerFailure};
 
 /// Called from the thread of a worker, when it fails or goes on after a panic. It must not block.
 pub type OnFailure = Arc<dyn Fn(WorkerFailure) + Send + Sync>;
@@ -37,6 +37,8 @@ pub struct DataplaneConfig {
     pub clock: Clock,
     /// Events that wait for the daemon, per worker.
     pub event_capacity: usize,
+    /// For how long after a packet a worker looks for the next before it sleeps.
+    pub busy_poll: Duration,
     /// Told of a worker that stops without being asked to: a packet path that is broken in part or whole.
     pub on_failure: OnFailure,
     /// Told of a worker that panicked and goes on with the next packet. Panics that come too often are failures.
@@ -51,7 +53,8 @@ impl DataplaneConfig {
     #[must_use]
     pub fn new(clock: Clock, on_failure: impl Fn(WorkerFailure) + Send + Sync + 'static) -> Self {
         let on_failure = Arc::new(on_failure);
-        Self { clock, event_capacity: Self::EVENT_CAPACITY, on_failure, on_panic: Arc::new(|_| {}) }
+        let on_panic = Arc::new(|_| {});
+        Self { clock, event_capacity: Self::EVENT_CAPACITY, busy_poll: Duration::ZERO, on_failure, on_panic }
     }
 }
 
@@ -308,6 +311,7 @@ impl Workers {
             shared: Arc::clone(&self.shared),
             outbox: Outbox::new(self.merging),
             batches: 0,
+            busy_poll: BusyPoll::new(config.busy_poll),
         };
         let (on_failure, on_panic) = (Arc::clone(&config.on_failure), Arc::clone(&config.on_panic));
         let thread = thread::Builder::new()

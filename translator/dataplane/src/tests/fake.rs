@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,11 +35,17 @@ pub(crate) struct Watched<Q> {
     queue: Q,
     on_read: OnRead,
     on_write: OnWrite,
+    waits: Arc<AtomicUsize>,
 }
 
 impl<Q: Queue> Watched<Q> {
     pub(crate) fn new(queue: Q) -> Self {
-        Self { queue, on_read: Box::new(|| Ok(())), on_write: Box::new(|_, _| Ok(())) }
+        Self { queue, on_read: Box::new(|| Ok(())), on_write: Box::new(|_, _| Ok(())), waits: Arc::default() }
+    }
+
+    /// How often the queue was waited for.
+    pub(crate) fn waits(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waits)
     }
 
     /// Asks `check` before each read.
@@ -55,6 +63,8 @@ impl<Q: Queue> Watched<Q> {
 
 impl<Q: AsFd> AsFd for Watched<Q> {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        // A worker uses the descriptor itself to wait only.
+        self.waits.fetch_add(1, Ordering::Relaxed);
         self.queue.as_fd()
     }
 }

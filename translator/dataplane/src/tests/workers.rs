@@ -385,3 +385,28 @@ fn packets_of_the_daemon_are_written_in_order_by_a_worker_that_they_wake() {
     assert!(foreign.is_empty() && foreign.lost() == 0);
     assert!(failures.try_recv().is_err());
 }
+
+#[test]
+fn a_worker_with_patience_looks_for_packets_instead_of_sleeping() {
+    let (kernel, queue) = Kernel::with_queue();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let (counted, waited) = (Arc::clone(&reads), queue.waits());
+    let queue = queue.before_reads(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let mut config = DataplaneConfig::new(Clock::start(), |failure| panic!("{failure}"));
+    config.busy_poll = Duration::from_secs(3600);
+    let merging = Merging { tcp: true, udp: true };
+    let _workers = Workers::start(vec![queue], Arc::new(Told::passing()), merging, &config).unwrap();
+    eventually("it sleeps, since nothing has come yet", || waited.load(Ordering::Relaxed) > 0);
+
+    kernel.send(&udp4(b"first"), Offload::default());
+    assert_eq!(kernel.receive().0, udp4(b"first"));
+
+    let (reads_before, waits_before) = (reads.load(Ordering::Relaxed), waited.load(Ordering::Relaxed));
+    eventually("it looks again and again", || reads.load(Ordering::Relaxed) > reads_before + 1000);
+    kernel.send(&udp4(b"next"), Offload::default());
+    assert_eq!(kernel.receive().0, udp4(b"next"));
+    assert_eq!(waited.load(Ordering::Relaxed), waits_before, "it does not sleep");
+}

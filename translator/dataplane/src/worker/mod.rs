@@ -1,5 +1,6 @@
 //! A worker: one thread that carries the packets of one queue through the translator.
 
+mod busy_poll;
 mod engine;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::queue::Queue;
 use crate::tap::{Outcome, Tap};
 use crate::timer;
 
+pub(crate) use busy_poll::BusyPoll;
 pub(crate) use engine::{Engine, Step};
 
 /// Packets between two readings of the clock, at most.
@@ -60,6 +62,14 @@ pub struct WorkerFailure {
     pub error: WorkerError,
 }
 
+/// What became of a batch.
+struct Carried {
+    /// Whether there were packets.
+    any: bool,
+    /// Whether none is left.
+    drained: bool,
+}
+
 /// What one thread owns.
 pub(crate) struct Worker<Q, E> {
     pub(crate) index: usize,
@@ -72,6 +82,7 @@ pub(crate) struct Worker<Q, E> {
     pub(crate) outbox: Outbox,
     /// Batches that were begun.
     pub(crate) batches: u32,
+    pub(crate) busy_poll: BusyPoll,
 }
 
 impl<Q: Queue, E: Engine> Worker<Q, E> {
@@ -82,10 +93,10 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         while !self.shared.is_stopping() {
             let now = self.clock.now();
             self.port.counters.heartbeat.set(now.as_millis());
-            let drained = self.carry_batch(now)?;
+            let Carried { any, drained } = self.carry_batch(now)?;
             let more_due = self.run_timers(now)? | self.write_foreign()?;
             self.hand_over_events();
-            if drained && !more_due {
+            if drained && !more_due && !self.busy_poll.goes_on(any) {
                 self.wait()?;
             }
         }
@@ -98,16 +109,17 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         self.outbox = Outbox::new(self.outbox.merging);
     }
 
-    /// Carries the packets that wait, but no more than a batch. Returns whether none is left.
-    fn carry_batch(&mut self, now: Timestamp) -> Result<bool, WorkerError> {
+    /// Carries the packets that wait, but no more than a batch.
+    fn carry_batch(&mut self, now: Timestamp) -> Result<Carried, WorkerError> {
         let taps = self.shared.taps.current();
         let mut batch = self.engine.batch(now, &mut self.state);
-        let mut drained = false;
+        let mut carried = Carried { any: false, drained: false };
         self.batches = self.batches.wrapping_add(1);
         let mut begun = None;
         for _ in 0..BATCH {
             match self.port.read(room(&mut self.outbox)).map_err(read_error)? {
                 Read::Packet(len, offload) => {
+                    carried.any = true;
                     if self.batches.is_multiple_of(SAMPLED) && begun.is_none() {
                         begun = Some(Instant::now());
                     }
@@ -120,7 +132,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
                 }
                 Read::Unusable => {}
                 Read::Empty => {
-                    drained = true;
+                    carried.drained = true;
                     break;
                 }
             }
@@ -129,7 +141,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         if let Some(begun) = begun {
             self.port.counters.latency.add(begun.elapsed());
         }
-        Ok(drained)
+        Ok(carried)
     }
 
     /// Lets timers run if it is this worker's turn. Returns whether more is due at once.
