@@ -276,3 +276,22 @@ async fn arrived(waiting: Option<Waiting>, deadline: Instant) -> Landing {
     let Some(waiting) = waiting else { return Err(ede::NOT_READY) };
     timeout_at(deadline, landing(waiting)).await.ok().flatten().unwrap_or(unanswered)
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::Name;
+
+    use super::*;
+    use crate::wire::code;
+
+    #[tokio::test]
+    async fn a_question_under_way_takes_little_memory() {
+        let config = Config::new(vec!["192.0.2.53:53".parse().unwrap()], vec![]);
+        let resolver = Resolver::new(&config, &Arc::default());
+        let question = Question::new(&Name::from_ascii("x.example.").unwrap(), code::A).unwrap();
+        let ask = Ask { question, recursion: true, checking_disabled: false, dnssec: false, only_known: false };
+        let flight = Flight { inner: Arc::clone(&resolver.0), key: Arc::from(&*cache::key(&ask)) };
+        // A client can have hundreds of them.
+        assert!(size_of_val(&flight.run(&ask)) < 4096);
+    }
+}

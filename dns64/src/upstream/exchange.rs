@@ -88,7 +88,8 @@ impl Exchange<'_> {
     }
 
     async fn over_tcp(&self, ask: &Ask, with_edns: bool) -> Result<Reply, Failure> {
-        match self.within_timeout(self.tcp(ask, with_edns)).await {
+        // Few questions come here, and none should carry the memory for it.
+        match self.within_timeout(Box::pin(self.tcp(ask, with_edns))).await {
             // Nothing can be too large for a stream; what part of an answer lacks is not absent.
             Ok(reply) if !reply.truncated => Ok(reply),
             _ => Err(Failure::AfterUdp),

@@ -187,7 +187,7 @@ impl Streams {
             }
             answered => return answered,
         }
-        let link = self.connect().await?;
+        let link = Box::pin(self.connect()).await?;
         let permit = Arc::clone(&link.room).try_acquire_owned().map_err(io::Error::other)?;
         self.exchange_on(&link, query, stats, permit).await
     }
@@ -241,7 +241,7 @@ impl Streams {
         if let Some(opened) = self.open_link() {
             return Ok(opened);
         }
-        let link = self.connect().await?;
+        let link = Box::pin(self.connect()).await?;
         let permit = Arc::clone(&link.room).try_acquire_owned().map_err(io::Error::other)?;
         let mut links = self.links();
         if links.len() >= MOST_LINKS {
@@ -251,6 +251,7 @@ impl Streams {
         Ok((link, permit))
     }
 
+    /// Opens a connection, which takes kilobytes meanwhile.
     async fn connect(&self) -> io::Result<Link> {
         let stream = TcpStream::connect(self.upstream.address).await?;
         stream.set_nodelay(true)?;
