@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
     /// Someone answers there.
-    #[error("another nat64 answers at {}; stop it, or give another --control-socket", .0.display())]
+    #[error("another nat64 answers at {}; stop it, wait until it has stopped, or give another --control-socket", .0.display())]
     InUse(PathBuf),
     /// Something else is there.
     #[error("{} exists and is no socket; remove it, or give another --control-socket", .0.display())]
@@ -33,6 +33,9 @@ pub(crate) enum SocketError {
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     listener: Option<UnixListener>,
+    /// The same once more: as long as it is open, another daemon finds somebody there. One that stops has given up its device
+    /// before all is taken back, and what it takes back must not be what another has just set up.
+    _presence: StdListener,
     path: PathBuf,
     /// The directory, if it was made for the socket.
     made: Option<PathBuf>,
@@ -54,8 +57,13 @@ impl ControlSocket {
         }
         let made = is_new.then(|| directory.to_owned());
         remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(error("make the control socket", path))?;
-        let socket = Self { listener: Some(listener), path: path.to_owned(), made };
+        let listen = || {
+            let presence = StdListener::bind(path)?;
+            presence.set_nonblocking(true)?;
+            Ok((UnixListener::from_std(presence.try_clone()?)?, presence))
+        };
+        let (listener, presence) = listen().map_err(error("make the control socket", path))?;
+        let socket = Self { listener: Some(listener), _presence: presence, path: path.to_owned(), made };
         if let Some(group) = group {
             chown(path, None, Some(group)).map_err(error("give the group of control.group to", path))?;
         }

@@ -122,6 +122,19 @@ async fn a_socket_that_nobody_answers_at_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_stopping_has_its_socket_until_all_is_taken_back() {
+    let directory = Directory::new();
+    let mut stopping = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
+    drop(stopping.take_listener());
+
+    let error = ControlSocket::bind(&directory.socket(), 0o660, None).unwrap_err();
+    assert!(error.to_string().starts_with("another nat64 answers at"), "{error}");
+
+    drop(stopping);
+    ControlSocket::bind(&directory.socket(), 0o660, None).unwrap();
+}
+
+#[tokio::test]
 async fn a_socket_that_somebody_answers_at_is_left_alone() {
     let directory = Directory::new();
     let _other = UnixListener::bind(directory.socket()).unwrap();

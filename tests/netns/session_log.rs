@@ -299,6 +299,30 @@ fn a_collector_that_is_away_costs_no_packet_and_gets_what_waited() {
 }
 
 #[test]
+fn a_collector_that_takes_nothing_costs_no_packet_and_what_finds_no_room_is_counted() {
+    let Some(lab) = lab() else { return };
+    let collector = lab.gateway.enter(|| TcpListener::bind("127.0.0.1:6514")).expect("the port is free");
+    let configuration =
+        logging("tcp://127.0.0.1:6514", "format = \"syslog\"\nrecord = [\"sessions\"]\nspool-bytes = 65536");
+    let nat64 = lab.nat64(&configuration);
+    let socket = lab.client.enter(|| std::net::UdpSocket::bind((CLIENT, 0))).expect("a port is free");
+    let status = || nat64.ask_json("status")["session_logs"][0].clone();
+    // As many sessions as it takes until buffers and queue are full.
+    let mut port = 10_000;
+    eventually("the log loses records", SOON, || {
+        for _ in 0..500 {
+            let _ = socket.send_to(b"x", (under_pref64(SERVER), port));
+            port += 1;
+        }
+        status()["lost"].as_u64().is_some_and(|lost| lost > 0)
+    });
+    let pings = lab.client.check(&format!("ping -c 20 -i 0.02 -W 2 {}", under_pref64(SERVER)));
+    assert!(pings.contains(" 0% packet loss"), "{pings}");
+    drop(collector);
+    nat64.stop();
+}
+
+#[test]
 fn ipfix_is_understood_by_nfdump() {
     let Some(lab) = lab() else { return };
     let flows = lab.directory().join("flows");
