@@ -16,6 +16,9 @@ use tokio::net::UnixStream;
 /// How long the daemon may take to begin its answer. It is silent while it starts.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to end what is told to end: with a reset to both ends a million sessions take more than [`PATIENCE`].
+const PATIENCE_TO_END: Duration = Duration::from_secs(120);
+
 /// What is done with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -107,7 +110,8 @@ fn send_with(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, request(socket, method, path, body)).await;
+        let patience = if method == Method::DELETE { PATIENCE_TO_END } else { PATIENCE };
+        let asked = tokio::time::timeout(patience, request(socket, method, path, body)).await;
         let response = asked.with_context(|| {
             format!("nat64 at {} does not answer; it may be starting, or stuck", socket.display())
         })??;
