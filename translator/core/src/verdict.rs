@@ -89,7 +89,7 @@ drop_reasons! {
     /// The IPv4 destination is not in the pool.
     NotOurPool, "not-our-pool", "Route only pool addresses to the device.";
     /// The source address cannot be a sender's: multicast, loopback, unspecified, link-local or reserved.
-    IllegalSource, "illegal-source", "Look at the sender, or at what forwards its packets here.";
+    IllegalSource, "illegal-source", "Look at the sender, or at what forwards its packets here. One or two at the start are what Linux itself sends on a new device.";
     /// The destination cannot be reached through a translator: multicast, loopback, link-local or reserved.
     IllegalDestination, "illegal-destination", "The client asked for an address that only its own link or host can have.";
     /// The source is under the translation prefix or in the pool: a loop (RFC 6146 section 3.5).
