@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nat64_core::{Protocol, SavedSession};
 
+/// A symbolic link is not followed: where the directory is not ours alone, it would lead a daemon with many rights elsewhere.
+#[expect(clippy::cast_possible_wrap, reason = "flags are bits")]
+const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
 /// Bytes of the header: what it is, the version, whether all of it was written at an end, and the boot.
 const HEADER: usize = 64;
 const MAGIC: &[u8; 8] = b"NAT64SES";
@@ -88,7 +92,7 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Journa
 impl Reader {
     /// Opens a file; nothing if there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, JournalError> {
-        let file = match File::open(path) {
+        let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(cannot("open", path))?,
         };
@@ -138,7 +142,7 @@ impl Writer {
     pub(super) fn create(path: &Path, is_complete: bool) -> Result<Self, JournalError> {
         let new = path.with_extension("new");
         let mut options = OpenOptions::new();
-        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINK).open(&new);
         let file = opened.map_err(cannot("make", &new))?;
         let mut writer = Self { file: BufWriter::with_capacity(256 << 10, file), path: new };
         let mut header = [0; HEADER];

@@ -183,6 +183,22 @@ fn a_file_of_somebody_else_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_link_in_the_place_of_a_file_is_not_followed() {
+    let directory = Directory::new("link");
+    let (file, other) = (directory.file(), directory.0.join("other"));
+    fs::write(&other, "somebody's").unwrap();
+    std::os::unix::fs::symlink(&other, file.with_extension("new")).unwrap();
+    save(&file, &translator()).unwrap_err();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+
+    fs::remove_file(file.with_extension("new")).unwrap();
+    save(&file, &translator()).unwrap();
+    fs::rename(&file, &other).unwrap();
+    std::os::unix::fs::symlink(&other, &file).unwrap();
+    assert!(restore(&file, &translator(), NOW).unwrap_err().to_string().contains("cannot open"));
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_told_and_tried_again() {
     let directory = Directory::new("full");
     let lost = directory.0.join("gone/nat64.sessions");

@@ -49,13 +49,14 @@ fn ssh_iperf3_and_messages_both_ways_outlive_twenty_restarts_and_twenty_kills_un
     load.wait(PATIENCE);
     assert!(!load.log().contains("error -"), "{}", load.log());
     ssh.ends_well();
+    messages.end();
     daemon.signal(Signal::TERM);
     assert!(daemon.wait(PATIENCE).success(), "{}", daemon.log());
 }
 
-/// A connection that stays open, as of a websocket: both ends send numbered messages without waiting to be asked, and look
-/// at each that they receive.
+/// A connection that stays open, as of a websocket: both ends send numbered messages, and look at each that they receive.
 struct Messages {
+    client: TcpStream,
     received: [Arc<AtomicU64>; 2],
     ends: [JoinHandle<()>; 2],
 }
@@ -68,13 +69,19 @@ impl Messages {
         let client = lab.client.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).expect("the server answers");
         let (server, _) = listener.accept().expect("it is connected");
         let received: [Arc<AtomicU64>; 2] = std::array::from_fn(|_| Arc::default());
-        let ends = [client, server];
+        let ends = [client.try_clone().expect("a socket can be shared"), server];
         let ends = std::array::from_fn(|end| {
             let stream = ends[end].try_clone().expect("a socket can be shared");
             let received = Arc::clone(&received[end]);
             thread::spawn(move || exchange(stream, &received))
         });
-        Self { received, ends }
+        Self { client, received, ends }
+    }
+
+    /// Closes it; every message that came must have been the right one.
+    fn end(self) {
+        self.client.shutdown(std::net::Shutdown::Both).expect("it is connected");
+        self.ends.into_iter().for_each(|end| end.join().expect("each message is the one that was sent"));
     }
 
     /// Both ends receive more.
