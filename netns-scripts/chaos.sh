@@ -11,6 +11,7 @@ set -euo pipefail
 
 PREFIX=n64chaos
 PREF64=64:ff9b:1::/96
+GATEWAY6=2001:db8:1::1
 POOL4=192.0.2.64            # inside the subnet between gateway and server: nobody needs a route to it
 SERVER=192.0.2.1
 SERVER6=64:ff9b:1::c000:201 # SERVER under PREF64
@@ -40,11 +41,11 @@ build() {
     wire gateway lan0 good eth0 9000
     wire gateway lan1 bad eth0 9000
     wire gateway wan server eth0 1500
-    ip -n "$LAB-gateway" addr add 2001:db8:1::1/64 dev lan0
+    ip -n "$LAB-gateway" addr add "$GATEWAY6/64" dev lan0
     ip -n "$LAB-gateway" addr add 2001:db8:2::1/64 dev lan1
     ip -n "$LAB-gateway" addr add 192.0.2.2/24 dev wan
     ip -n "$LAB-good" addr add 2001:db8:1::10/64 dev eth0
-    ip -n "$LAB-good" route add default via 2001:db8:1::1
+    ip -n "$LAB-good" route add default via "$GATEWAY6"
     ip -n "$LAB-bad" addr add 2001:db8:2::10/64 dev eth0
     ip -n "$LAB-bad" route add default via 2001:db8:2::1
     ip -n "$LAB-server" addr add "$SERVER/24" dev eth0
@@ -64,6 +65,8 @@ mappings-per-subscriber = 1500
 [translator.timers]
 udp = "$1"
 port-quarantine = "1s"
+[dns64]
+upstreams = ["$SERVER"]
 [control]
 socket = "$LAB_DIR/nat64.sock"
 [metrics]
@@ -91,7 +94,7 @@ broken() {
 # ---- traffic ---------------------------------------------------------------------------------------------------------------
 
 start_traffic() {
-    start good good python3 "$TRAFFIC" good "$SERVER6"
+    start good good python3 "$TRAFFIC" good "$SERVER6" "$GATEWAY6"
     GOOD_PID=$!
     start good ping ping -n -i 0.2 -s 1200 -p 5aa5 "$SERVER6"
     PING_PID=$!

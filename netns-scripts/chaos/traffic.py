@@ -1,10 +1,11 @@
 """Traffic for chaos.sh: a server, a subscriber that checks all it gets, and one that takes every port it can.
 
-traffic.py server IPV4 | good IPV6 | bad IPV6
+traffic.py server IPV4 | good IPV6 RESOLVER | bad IPV6
 
 `good` prints `open` once each of its flows is, goes on until SIGTERM, and then prints what became of them. Lost is: a TCP
 connection that ended or stood still for a minute, bytes that came back changed, a UDP flow that the server sees under another
-address or port than before, a short exchange that did not work out within a minute of attempts.
+address or port than before, a short exchange that did not work out within a minute of attempts, a name that had another address
+or none for so long.
 """
 
 import asyncio
@@ -12,12 +13,16 @@ import hashlib
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 
-TCP_PORT, UDP_PORT = 7000, 7001
-LONG, DATAGRAM_FLOWS = 12, 6
+TCP_PORT, UDP_PORT, DNS_PORT = 7000, 7001, 53
+LONG = 12
+# Bytes of the datagrams of each UDP flow; the last ones go in fragments.
+DATAGRAMS = [200, 400, 600, 800, 1000, 1200, 3000, 6000]
 PATIENCE = 60
+A, AAAA = 1, 28
 
 
 async def echo(reader, writer):
@@ -40,20 +45,46 @@ class UdpServer(asyncio.DatagramProtocol):
         self.transport.sendto(f"{address[0]} {address[1]}|".encode() + data, address)
 
 
+def dns_query(number, name):
+    labels = b"".join(bytes([len(label)]) + label for label in name.split(b"."))
+    return struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">xHH", AAAA, 1)
+
+
+class DnsServer(asyncio.DatagramProtocol):
+    """Every name has this server's address, and no other record."""
+
+    def __init__(self, address):
+        self.address = socket.inet_aton(address)
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        number, _, questions = struct.unpack_from(">3H", data)
+        end = data.index(0, 12) + 5
+        (kind,) = struct.unpack_from(">H", data, end - 4)
+        if questions != 1:
+            return
+        answer = struct.pack(">3HIH", 0xC00C, A, 1, 60, 4) + self.address if kind == A else b""
+        header = struct.pack(">6H", number, 0x8580, 1, 1 if answer else 0, 0, 0)
+        self.transport.sendto(header + data[12:end] + answer, address)
+
+
 async def serve(address):
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(UdpServer, local_addr=(address, UDP_PORT))
+    await loop.create_datagram_endpoint(lambda: DnsServer(address), local_addr=(address, DNS_PORT))
     server = await asyncio.start_server(echo, address, TCP_PORT)
     await server.serve_forever()
 
 
 class Good:
-    def __init__(self, address):
-        self.address = address
+    def __init__(self, address, resolver):
+        self.address, self.resolver = address, resolver
         self.stalls, self.lost = [], []
         self.messages = self.bytes = self.shorts = self.attempts = 0
-        self.sent = self.answered = 0
-        self.to_open = LONG + DATAGRAM_FLOWS
+        self.sent = self.answered = self.names = self.asked = 0
+        self.to_open = LONG + len(DATAGRAMS)
         self.stopping = asyncio.Event()
 
     def opened(self):
@@ -118,12 +149,12 @@ class Good:
             await loop.sock_connect(flow, (self.address, UDP_PORT))
             seen = None
             while not self.stopping.is_set():
-                body = os.urandom(200 + 200 * number)
+                body = os.urandom(DATAGRAMS[number])
                 digest = hashlib.sha256(body).digest()
                 self.sent += 1
                 try:
                     await loop.sock_sendall(flow, digest + body)
-                    back = await asyncio.wait_for(loop.sock_recv(flow, 4096), 1)
+                    back = await asyncio.wait_for(loop.sock_recv(flow, 65536), 1)
                 except (OSError, asyncio.TimeoutError):
                     await asyncio.sleep(0.05)
                     continue
@@ -140,11 +171,42 @@ class Good:
                     return
                 await asyncio.sleep(0.05)
 
+    async def lookups(self):
+        """Names that nobody has asked for before, each until it is answered, as by a resolver of a host."""
+        loop = asyncio.get_running_loop()
+        expected = socket.inet_pton(socket.AF_INET6, self.address)
+        while not self.stopping.is_set():
+            name = b"n%d.chaos.example" % self.names
+            begun = time.monotonic()
+            while True:
+                query = dns_query(int.from_bytes(os.urandom(2), "big"), name)
+                self.asked += 1
+                try:
+                    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+                        one.setblocking(False)
+                        await loop.sock_connect(one, (self.resolver, DNS_PORT))
+                        await loop.sock_sendall(one, query)
+                        answer = await asyncio.wait_for(loop.sock_recv(one, 4096), 2)
+                    rcode, records = answer[3] & 15, struct.unpack_from(">H", answer, 6)[0]
+                    if answer[:2] != query[:2] or (rcode, records) == (0, 1) and expected not in answer:
+                        self.lost.append(f"{name.decode()}: answered with another address")
+                        break
+                    if (rcode, records) == (0, 1):
+                        self.names += 1
+                        break
+                except (OSError, asyncio.TimeoutError):
+                    pass
+                if time.monotonic() - begun > PATIENCE:
+                    self.lost.append(f"{name.decode()}: not answered")
+                    break
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
+
     async def run(self):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopping.set)
         flows = [self.long(number) for number in range(LONG)]
-        flows += [self.datagrams(number) for number in range(DATAGRAM_FLOWS)]
-        await asyncio.gather(self.short(), *flows)
+        flows += [self.datagrams(number) for number in range(len(DATAGRAMS))]
+        await asyncio.gather(self.short(), self.lookups(), *flows)
         self.report()
 
     def report(self):
@@ -155,7 +217,9 @@ class Good:
             parts = ", ".join(f"{part:g}: {at(part)}" for part in (0.5, 0.9, 0.99, 0.999))
             print(f"  time of a message by percentile: {parts}, longest: {stalls[-1] * 1000:.0f} ms")
         print(f"  short TCP connections: {self.shorts} in {self.attempts} attempts")
-        print(f"  UDP flows: {DATAGRAM_FLOWS}, {self.sent} datagrams, {self.answered} answered")
+        fragmented = sum(size > 1400 for size in DATAGRAMS)
+        print(f"  UDP flows: {len(DATAGRAMS)}, {fragmented} of them in fragments, {self.sent} datagrams, {self.answered} answered")
+        print(f"  names: {self.names} in {self.asked} attempts")
         for loss in self.lost:
             print(f"  LOST: {loss}")
         print(f"lost: {len(self.lost)}")
@@ -175,10 +239,10 @@ def bad(address):
 
 
 def main():
-    mode, address = sys.argv[1:]
+    mode, address, *resolver = sys.argv[1:]
     if mode == "bad":
         bad(address)
-    asyncio.run(serve(address) if mode == "server" else Good(address).run())
+    asyncio.run(serve(address) if mode == "server" else Good(address, *resolver).run())
 
 
 main()
