@@ -7,7 +7,7 @@ use nat64_core::Offload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, Result};
 
-use crate::queue::{Queue, is_transient};
+use crate::queue::{Frame, Queue, is_transient};
 use crate::segment;
 use crate::stats::IoCounters;
 use crate::vnet_hdr::InvalidOffload;
@@ -24,7 +24,10 @@ const ROOM_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 pub(crate) struct Port<Q> {
     pub(crate) queue: Q,
     pub(crate) counters: Arc<CachePadded<IoCounters>>,
+    /// Where super-packets are cut to size.
     scratch: Box<[u8]>,
+    /// Where packets stand that have no room before them.
+    stand: Box<[u8]>,
     fell_back: bool,
     refuses_super_packets: bool,
 }
@@ -41,15 +44,16 @@ pub(crate) enum Read {
 }
 
 impl<Q> Port<Q> {
-    /// Bytes of memory that it cuts packets to size in.
-    pub(crate) const BYTES: usize = MAX_PACKET + nat64_core::HEADROOM;
+    /// Translation makes a packet longer at its front.
+    const BUFFER: usize = Frame::FRONT + nat64_core::HEADROOM + MAX_PACKET;
+    /// Bytes of memory that its buffers take.
+    pub(crate) const BYTES: usize = 2 * Self::BUFFER;
 }
 
 impl<Q: Queue> Port<Q> {
     pub(crate) fn new(queue: Q, counters: Arc<CachePadded<IoCounters>>) -> Self {
-        // Translation makes a packet longer at its front.
-        let scratch = vec![0; Self::BYTES].into_boxed_slice();
-        Self { queue, counters, scratch, fell_back: false, refuses_super_packets: false }
+        let buffer = || vec![0; Self::BUFFER].into_boxed_slice();
+        Self { queue, counters, scratch: buffer(), stand: buffer(), fell_back: false, refuses_super_packets: false }
     }
 
     /// Whether the kernel has ever refused a super-packet.
@@ -57,9 +61,9 @@ impl<Q: Queue> Port<Q> {
         self.refuses_super_packets
     }
 
-    /// Reads a packet to the start of `buffer`.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Read> {
-        match self.queue.read(buffer) {
+    /// Reads a packet to where `frame` has one.
+    pub(crate) fn read(&mut self, frame: &mut Frame<'_>) -> Result<Read> {
+        match self.queue.read(frame) {
             Ok((len, offload)) => {
                 self.counters.reads.add(1);
                 self.counters.read_bytes.add(len as u64);
@@ -76,18 +80,36 @@ impl<Q: Queue> Port<Q> {
 
     /// Writes a packet, in software-made segments if the kernel refuses the whole. One that cannot be written is counted
     /// and lost.
-    pub(crate) fn write(&mut self, packet: &mut [u8], offload: Offload) -> Result<()> {
-        match self.queue.write(packet, offload) {
-            Ok(()) => self.count_written(packet.len()),
+    pub(crate) fn write(&mut self, frame: &mut Frame<'_>, offload: Offload) -> Result<()> {
+        match self.queue.write(frame, offload) {
+            Ok(()) => self.count_written(frame),
             Err(Errno::INVAL) if offload.gso.is_some() || offload.checksum.is_some() => {
-                self.write_finished(packet, offload)?;
+                self.write_finished(frame, offload)?;
             }
-            Err(error) => self.write_again(packet, offload, error)?,
+            Err(error) => self.write_again(frame, offload, error)?,
         }
         Ok(())
     }
 
-    fn write_finished(&mut self, packet: &mut [u8], offload: Offload) -> Result<()> {
+    /// As [`Port::write`], of a packet that has no room before it.
+    pub(crate) fn write_copy(&mut self, packet: &[u8], offload: Offload) -> Result<()> {
+        let mut stand = std::mem::take(&mut self.stand);
+        let outcome = match stand.get_mut(..Frame::FRONT + packet.len()) {
+            Some(bytes) => {
+                let mut frame = Frame::new(bytes);
+                frame.packet_mut().copy_from_slice(packet);
+                self.write(&mut frame, offload)
+            }
+            None => {
+                self.counters.write_errors.add(1);
+                Ok(())
+            }
+        };
+        self.stand = stand;
+        outcome
+    }
+
+    fn write_finished(&mut self, frame: &mut Frame<'_>, offload: Offload) -> Result<()> {
         self.counters.software_offloads.add(1);
         self.refuses_super_packets |= offload.gso.is_some();
         if !std::mem::replace(&mut self.fell_back, true) {
@@ -99,9 +121,9 @@ impl<Q: Queue> Port<Q> {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let outcome =
-            segment::finish(packet, offload, &mut scratch, |part| match self.queue.write(part, Offload::default()) {
+            segment::finish(frame, offload, &mut scratch, |part| match self.queue.write(part, Offload::default()) {
                 Ok(()) => {
-                    self.count_written(part.len());
+                    self.count_written(part);
                     Ok(())
                 }
                 Err(error) => self.write_again(part, Offload::default(), error).map_err(Unfinished::Queue),
@@ -118,26 +140,26 @@ impl<Q: Queue> Port<Q> {
     }
 
     /// After a failed write: tries once more if the kernel may have room by then, else gives up on the packet.
-    fn write_again(&mut self, packet: &[u8], offload: Offload, error: Errno) -> Result<()> {
+    fn write_again(&mut self, frame: &mut Frame<'_>, offload: Offload, error: Errno) -> Result<()> {
         let mut outcome = Err(error);
         if [Errno::AGAIN, Errno::NOBUFS, Errno::NOMEM, Errno::INTR].contains(&error) {
             self.counters.write_retries.add(1);
             let mut queue = [PollFd::new(&self.queue, PollFlags::OUT)];
             // Whatever it says, the write tells.
             let _ = poll(&mut queue, Some(&ROOM_TIMEOUT));
-            outcome = self.queue.write(packet, offload);
+            outcome = self.queue.write(frame, offload);
         }
         match outcome {
-            Ok(()) => self.count_written(packet.len()),
+            Ok(()) => self.count_written(frame),
             Err(error) if is_transient(error) => self.counters.write_errors.add(1),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn count_written(&self, len: usize) {
+    fn count_written(&self, frame: &Frame<'_>) {
         self.counters.writes.add(1);
-        self.counters.write_bytes.add(len as u64);
+        self.counters.write_bytes.add(frame.packet().len() as u64);
     }
 }
 

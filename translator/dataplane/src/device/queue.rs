@@ -1,12 +1,11 @@
 //! One queue of a TUN device.
 
-use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nat64_core::Offload;
 use rustix::io::{Errno, Result};
 
-use crate::queue::Queue;
+use crate::queue::{Frame, Queue};
 use crate::vnet_hdr;
 
 /// What stands in front of a packet.
@@ -38,25 +37,24 @@ impl AsFd for TunQueue {
 }
 
 impl Queue for TunQueue {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(usize, Offload)> {
+    fn read(&mut self, frame: &mut Frame<'_>) -> Result<(usize, Offload)> {
         if self.framing == Framing::Bare {
-            return Ok((rustix::io::read(&self.fd, buffer)?, Offload::default()));
+            return Ok((rustix::io::read(&self.fd, frame.packet_mut())?, Offload::default()));
         }
-        let mut header = [0; vnet_hdr::SIZE];
-        let slices = &mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
-        let len = rustix::io::readv(&self.fd, slices)?.checked_sub(vnet_hdr::SIZE).ok_or(Errno::INVAL)?;
-        let packet = buffer.get(..len).ok_or(Errno::INVAL)?;
-        let offload = vnet_hdr::parse(&header, packet).map_err(|_| Errno::INVAL)?;
-        Ok((len, offload))
+        let len = rustix::io::read(&self.fd, frame.whole())?;
+        let (header, packet) = frame.whole()[..len].split_first_chunk().ok_or(Errno::INVAL)?;
+        let offload = vnet_hdr::parse(header, packet).map_err(|_| Errno::INVAL)?;
+        Ok((packet.len(), offload))
     }
 
-    fn write(&mut self, packet: &[u8], offload: Offload) -> Result<()> {
+    fn write(&mut self, frame: &mut Frame<'_>, offload: Offload) -> Result<()> {
         match self.framing {
             Framing::Bare if offload.checksum.is_some() || offload.gso.is_some() => Err(Errno::INVAL),
-            Framing::Bare => rustix::io::write(&self.fd, packet).map(drop),
+            Framing::Bare => rustix::io::write(&self.fd, frame.packet()).map(drop),
             Framing::VnetHeader => {
-                let header = vnet_hdr::emit(packet, offload).map_err(|_| Errno::INVAL)?;
-                rustix::io::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(packet)]).map(drop)
+                let header = vnet_hdr::emit(frame.packet(), offload).map_err(|_| Errno::INVAL)?;
+                frame.whole()[..vnet_hdr::SIZE].copy_from_slice(&header);
+                rustix::io::write(&self.fd, frame.whole()).map(drop)
             }
         }
     }

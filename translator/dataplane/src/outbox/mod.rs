@@ -14,7 +14,7 @@ use nat64_core::{HEADROOM, Offload};
 use rustix::io::Result;
 
 use crate::port::{MAX_PACKET, Port};
-use crate::queue::Queue;
+use crate::queue::{Frame, Queue};
 use segment::Headers;
 use slot::Slot;
 
@@ -55,7 +55,7 @@ impl Merging {
 }
 
 impl Outbox {
-    const BUFFER: usize = HEADROOM + MAX_PACKET + TAILROOM;
+    const BUFFER: usize = Frame::FRONT + HEADROOM + MAX_PACKET + TAILROOM;
     /// Bytes of memory that its buffers take at the most.
     pub(crate) const BYTES: usize = (SLOTS + 1) * (Self::BUFFER + size_of::<Slot>());
 
@@ -66,18 +66,26 @@ impl Outbox {
         Self { current: buffer(), slots, waiting: 0, next: 0, merging }
     }
 
-    /// The buffer for a packet to be read to, [`HEADROOM`] from its start, and translated in.
-    pub(crate) const fn buffer(&mut self) -> &mut [u8] {
-        &mut self.current
+    /// Where a packet is read to: [`HEADROOM`] from the start of [`Outbox::buffer`].
+    #[inline]
+    pub(crate) fn room(&mut self) -> Frame<'_> {
+        frame(&mut self.current, HEADROOM, HEADROOM + MAX_PACKET)
+    }
+
+    /// Where a packet is translated in.
+    #[inline]
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.current[Frame::FRONT..]
     }
 
     /// Writes the packet `buffer()[start..end]`, now or with the rest of its batch.
     #[inline]
     pub(crate) fn push<Q: Queue>(&mut self, port: &mut Port<Q>, at: (usize, usize), offload: Offload) -> Result<()> {
-        let packet = &mut self.current[at.0..at.1];
+        let mut current = frame(&mut self.current, at.0, at.1);
+        let packet = current.packet();
         let Some(headers) = Headers::of(packet) else {
             self.flush(port)?;
-            return port.write(&mut self.current[at.0..at.1], offload);
+            return port.write(&mut frame(&mut self.current, at.0, at.1), offload);
         };
         let found = self.slots[..self.waiting].iter().position(|slot| slot.is_of_flow(headers, packet));
         let is_segment = self.merging.takes(headers) && headers.is_segment(packet, offload);
@@ -85,20 +93,20 @@ impl Outbox {
             Some(index) if is_segment => {
                 if !self.slots[index].append(headers, packet) {
                     self.write(port, index)?;
-                    self.slots[index].put(&self.current[at.0..at.1], offload, headers);
+                    self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
                 }
                 Ok(())
             }
             Some(index) => {
                 self.remove(port, index)?;
-                port.write(&mut self.current[at.0..at.1], offload)
+                port.write(&mut frame(&mut self.current, at.0, at.1), offload)
             }
             None if is_segment => {
                 let index = self.free_slot(port)?;
-                self.slots[index].put(&self.current[at.0..at.1], offload, headers);
+                self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
                 Ok(())
             }
-            None => port.write(packet, offload),
+            None => port.write(&mut current, offload),
         }
     }
 
@@ -130,12 +138,18 @@ impl Outbox {
     }
 
     fn write<Q: Queue>(&mut self, port: &mut Port<Q>, index: usize) -> Result<()> {
-        let (packet, offload, merged) = self.slots[index].finish();
+        let (mut packet, offload, merged) = self.slots[index].finish();
         port.counters.merged.add(merged.into());
-        port.write(packet, offload)?;
+        port.write(&mut packet, offload)?;
         if port.refuses_super_packets() {
             self.merging = Merging::NONE;
         }
         Ok(())
     }
+}
+
+/// What stands at `start..end` of a buffer behind its front.
+#[inline]
+fn frame(buffer: &mut [u8], start: usize, end: usize) -> Frame<'_> {
+    Frame::new(&mut buffer[start..Frame::FRONT + end])
 }

@@ -5,6 +5,7 @@ use nat64_core::packet::protocol_number::{TCP, UDP};
 use nat64_core::{Gso, Offload, PartialChecksum};
 
 use super::segment::{Headers, PSH};
+use crate::queue::Frame;
 
 /// Segments in one super-packet, at most: what every Linux takes of UDP.
 const MOST_SEGMENTS: u16 = 64;
@@ -14,7 +15,9 @@ const MOST_BYTES: usize = 65_535;
 /// One packet in a buffer of its own.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// The packet is behind the front that a [`Frame`] has.
     buffer: Box<[u8]>,
+    /// Bytes of the packet.
     len: usize,
     offload: Offload,
     headers: Headers,
@@ -39,7 +42,7 @@ impl Slot {
         // A packet of more than 64 KB is on its own.
         let (size, longer) = u16::try_from(payload).map_or((u16::MAX, true), |size| (size, false));
         self.len = packet.len();
-        self.buffer[..self.len].copy_from_slice(packet);
+        self.buffer[Frame::FRONT..][..self.len].copy_from_slice(packet);
         self.offload = offload;
         self.headers = headers;
         self.segment_size = size;
@@ -52,21 +55,23 @@ impl Slot {
     pub(super) fn is_of_flow(&self, headers: Headers, packet: &[u8]) -> bool {
         self.headers.protocol == headers.protocol
             && self.headers.ip_len == headers.ip_len
-            && self.headers.flow(&self.buffer[..self.len]) == headers.flow(packet)
+            && self.headers.flow(self.packet()) == headers.flow(packet)
     }
 
     /// Adds a segment of the same flow behind this one, if what is segmented later will be the same packets.
     #[inline]
     pub(super) fn append(&mut self, headers: Headers, packet: &[u8]) -> bool {
-        let (first, payload) = (&self.buffer[..self.len], &packet[headers.len.into()..]);
+        let (first, payload) = (self.packet(), &packet[headers.len.into()..]);
         let fits = !self.complete
             && headers == self.headers
             && self.segments < MOST_SEGMENTS
             && payload.len() <= usize::from(self.segment_size)
             && first.len() + payload.len() <= MOST_BYTES
             && headers.continues(first, packet, first.len() - usize::from(headers.len));
-        let end = self.len + payload.len();
-        let Some(room) = self.buffer.get_mut(self.len..end).filter(|_| fits) else { return false };
+        let (start, end) = (self.len, self.len + payload.len());
+        let Some(room) = self.buffer.get_mut(Frame::FRONT + start..Frame::FRONT + end).filter(|_| fits) else {
+            return false;
+        };
         room.copy_from_slice(payload);
         self.len = end;
         self.segments += 1;
@@ -74,19 +79,24 @@ impl Slot {
         self.complete = pushed || payload.len() < usize::from(self.segment_size);
         if pushed {
             // Segmentation leaves it to the last segment.
-            self.buffer[usize::from(headers.ip_len) + 13] |= PSH;
+            self.buffer[Frame::FRONT + usize::from(headers.ip_len) + 13] |= PSH;
         }
         true
     }
 
     /// The packet with its headers as they have to be for its length, what the device is to be told, and how many
     /// packets have been merged with the first.
-    pub(super) fn finish(&mut self) -> (&mut [u8], Offload, u16) {
-        let packet = &mut self.buffer[..self.len];
+    pub(super) fn finish(&mut self) -> (Frame<'_>, Offload, u16) {
+        let mut frame = Frame::new(&mut self.buffer[..Frame::FRONT + self.len]);
         if self.segments > 1 {
-            self.offload = super_packet(packet, self.headers, self.segment_size);
+            self.offload = super_packet(frame.packet_mut(), self.headers, self.segment_size);
         }
-        (packet, self.offload, self.segments - 1)
+        (frame, self.offload, self.segments - 1)
+    }
+
+    #[inline]
+    fn packet(&self) -> &[u8] {
+        &self.buffer[Frame::FRONT..Frame::FRONT + self.len]
     }
 }
 

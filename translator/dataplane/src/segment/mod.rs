@@ -9,19 +9,21 @@ use nat64_core::packet::checksum::{self, Sum};
 use nat64_core::packet::protocol_number::{TCP, UDP};
 use nat64_core::{Gso, GsoKind, Offload, PacketBuf};
 
+use crate::queue::Frame;
 use crate::vnet_hdr::{self, InvalidOffload};
 
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
 /// Gives `write` the packets that `packet` stands for, each with its checksums complete. Stops at the first error of
-/// `write`. A super-packet's segments are built in `scratch`, which must be as long as the packet.
+/// `write`. A super-packet's segments are built in `scratch`, which must be as long as the packet with its front.
 pub(crate) fn finish<E: From<InvalidOffload>>(
-    packet: &mut [u8],
+    frame: &mut Frame<'_>,
     offload: Offload,
     scratch: &mut [u8],
-    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    mut write: impl FnMut(&mut Frame<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
+    let packet = frame.packet_mut();
     let header_len = usize::from(vnet_hdr::header_len(packet, offload)?);
     match (offload.gso, offload.checksum) {
         (Some(gso), Some(checksum)) => {
@@ -31,9 +33,9 @@ pub(crate) fn finish<E: From<InvalidOffload>>(
         (None, Some(_)) => {
             let len = packet.len();
             checksum::complete(&mut PacketBuf::new(packet, 0, len, offload));
-            write(packet)
+            write(frame)
         }
-        (_, None) => write(packet),
+        (_, None) => write(frame),
     }
 }
 
@@ -49,19 +51,21 @@ fn split<E: From<InvalidOffload>>(
     headers: &Headers<'_>,
     payload: &[u8],
     scratch: &mut [u8],
-    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    mut write: impl FnMut(&mut Frame<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let header_len = headers.bytes.len();
     let size = usize::from(headers.gso.segment_size);
     let count = payload.len().div_ceil(size).max(1);
     for index in 0..count {
         let chunk = &payload[index * size..payload.len().min((index + 1) * size)];
-        let segment = scratch.get_mut(..header_len + chunk.len()).ok_or(InvalidOffload::Headers)?;
+        let len = header_len + chunk.len();
+        let mut frame = Frame::new(scratch.get_mut(..Frame::FRONT + len).ok_or(InvalidOffload::Headers)?);
+        let segment = frame.packet_mut();
         segment[..header_len].copy_from_slice(headers.bytes);
         segment[header_len..].copy_from_slice(chunk);
         let place = Place { index, offset: index * size, last: index + 1 == count };
         fix_headers(segment, headers, place)?;
-        write(segment)?;
+        write(&mut frame)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use nat64_core::{Direction, Offload, PacketBuf, Timestamp, Verdict, Worker};
 use rustix::io::Result;
 
 use crate::device::{Framing, TunQueue};
-use crate::queue::Queue;
+use crate::queue::{Frame, Queue};
 use crate::vnet_hdr;
 use crate::worker::{Engine, Step};
 
@@ -70,14 +70,14 @@ impl<Q: AsFd> AsFd for Watched<Q> {
 }
 
 impl<Q: Queue> Queue for Watched<Q> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(usize, Offload)> {
+    fn read(&mut self, frame: &mut Frame<'_>) -> Result<(usize, Offload)> {
         (self.on_read)()?;
-        self.queue.read(buffer)
+        self.queue.read(frame)
     }
 
-    fn write(&mut self, packet: &[u8], offload: Offload) -> Result<()> {
-        (self.on_write)(packet, offload)?;
-        self.queue.write(packet, offload)
+    fn write(&mut self, frame: &mut Frame<'_>, offload: Offload) -> Result<()> {
+        (self.on_write)(frame.packet(), offload)?;
+        self.queue.write(frame, offload)
     }
 }
 

@@ -3,6 +3,7 @@
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use nat64_core::{Gso, GsoKind, Offload, PartialChecksum};
 
+use crate::queue::Frame;
 use crate::segment;
 use crate::vnet_hdr;
 
@@ -68,11 +69,12 @@ pub(crate) fn with_partial_checksum(mut packet: Vec<u8>) -> (Vec<u8>, Offload) {
 }
 
 /// All packets that `packet` stands for.
-pub(crate) fn finished(mut packet: Vec<u8>, offload: Offload) -> Result<Vec<Vec<u8>>, vnet_hdr::InvalidOffload> {
-    let mut scratch = vec![0; packet.len()];
+pub(crate) fn finished(packet: Vec<u8>, offload: Offload) -> Result<Vec<Vec<u8>>, vnet_hdr::InvalidOffload> {
+    let mut bytes = [&[0; Frame::FRONT][..], &packet].concat();
+    let mut scratch = vec![0; bytes.len()];
     let mut parts = Vec::new();
-    segment::finish(&mut packet, offload, &mut scratch, |part| {
-        parts.push(part.to_vec());
+    segment::finish(&mut Frame::new(&mut bytes), offload, &mut scratch, |part| {
+        parts.push(part.packet().to_vec());
         Ok(())
     })?;
     Ok(parts)

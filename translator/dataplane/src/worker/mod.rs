@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::dataplane::Shared;
 use crate::events::Events;
 use crate::outbox::Outbox;
-use crate::port::{MAX_PACKET, Port, Read};
+use crate::port::{Port, Read};
 use crate::queue::Queue;
 use crate::tap::{Outcome, Tap};
 use crate::timer;
@@ -117,7 +117,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
         self.batches = self.batches.wrapping_add(1);
         let mut begun = None;
         for _ in 0..BATCH {
-            match self.port.read(room(&mut self.outbox)).map_err(read_error)? {
+            match self.port.read(&mut self.outbox.room()).map_err(read_error)? {
                 Read::Packet(len, offload) => {
                     carried.any = true;
                     if self.batches.is_multiple_of(SAMPLED) && begun.is_none() {
@@ -159,7 +159,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
             return Ok(false);
         }
         for _ in 0..BATCH {
-            let Some(written) = foreign.next(|packet| port.write(packet, Offload::default())) else { break };
+            let Some(written) = foreign.next(|packet| port.write_copy(packet, Offload::default())) else { break };
             written.map_err(write_error)?;
         }
         Ok(!foreign.is_empty())
@@ -207,12 +207,7 @@ impl<Q, E> fmt::Debug for Worker<Q, E> {
     }
 }
 
-/// Where a packet is read to.
-fn room(outbox: &mut Outbox) -> &mut [u8] {
-    &mut outbox.buffer()[HEADROOM..HEADROOM + MAX_PACKET]
-}
-
-/// Translates the packet that has been read to [`room`], and sends it and what comes of it on its way.
+/// Translates the packet that has been read to [`Outbox::room`], and sends it and what comes of it on its way.
 #[inline]
 fn carry<Q: Queue>(
     batch: &mut impl Step,
@@ -236,7 +231,8 @@ fn carry_tapped<Q: Queue>(
     (worker, taps): (usize, &[Arc<Tap>]),
 ) -> Result<(), Errno> {
     let mut kept = [0; Tap::MOST_BYTES];
-    let before = &room(outbox)[..len.min(Tap::MOST_BYTES)];
+    let room = outbox.room();
+    let before = &room.packet()[..len.min(Tap::MOST_BYTES)];
     let kept = &mut kept[..before.len()];
     kept.copy_from_slice(before);
     let mut packet = PacketBuf::new(outbox.buffer(), HEADROOM, len, offload);
@@ -275,7 +271,7 @@ fn write_spill<Q: Queue>(port: &mut Port<Q>, state: &mut State) -> Result<(), Er
     let mut outcome = Ok(());
     state.spill.drain(|packet, offload| {
         if outcome.is_ok() {
-            outcome = port.write(packet, offload);
+            outcome = port.write_copy(packet, offload);
         }
     });
     outcome

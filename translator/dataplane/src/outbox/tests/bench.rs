@@ -12,7 +12,7 @@ use rustix::io::{Errno, Result};
 
 use crate::outbox::{Merging, Outbox};
 use crate::port::Port;
-use crate::queue::Queue;
+use crate::queue::{Frame, Queue};
 use crate::tests::packets::{V4, V6, finished};
 
 pub(super) const ALL: Merging = Merging { tcp: true, udp: true };
@@ -31,15 +31,15 @@ impl AsFd for Recorder {
 }
 
 impl Queue for Recorder {
-    fn read(&mut self, _: &mut [u8]) -> Result<(usize, Offload)> {
+    fn read(&mut self, _: &mut Frame<'_>) -> Result<(usize, Offload)> {
         Err(Errno::AGAIN)
     }
 
-    fn write(&mut self, packet: &[u8], offload: Offload) -> Result<()> {
+    fn write(&mut self, frame: &mut Frame<'_>, offload: Offload) -> Result<()> {
         if offload.gso.is_some() && !self.takes_super_packets {
             return Err(Errno::INVAL);
         }
-        self.written.push((packet.to_vec(), offload));
+        self.written.push((frame.packet().to_vec(), offload));
         Ok(())
     }
 }
