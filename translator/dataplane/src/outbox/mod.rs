@@ -9,6 +9,7 @@ mod segment;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use nat64_core::{HEADROOM, Offload};
 use rustix::io::Result;
@@ -17,6 +18,7 @@ use crate::port::{MAX_PACKET, Port};
 use crate::queue::{Frame, Queue};
 use segment::Headers;
 use slot::Slot;
+use trial::Trial;
 
 /// Flows whose packets wait at the same time.
 const SLOTS: usize = 16;
@@ -32,6 +34,7 @@ pub(crate) struct Outbox {
     waiting: usize,
     /// The slot that is emptied next for want of room.
     next: usize,
+    trial: Trial,
     /// The kinds of packets that are merged.
     pub(crate) merging: Merging,
 }
@@ -63,7 +66,7 @@ impl Outbox {
         let buffer = || vec![0; Self::BUFFER].into_boxed_slice();
         let slots = if merging == Merging::NONE { 0 } else { SLOTS };
         let slots = (0..slots).map(|_| Slot::new(buffer())).collect();
-        Self { current: buffer(), slots, waiting: 0, next: 0, merging }
+        Self { current: buffer(), slots, waiting: 0, next: 0, trial: Trial::default(), merging }
     }
 
     /// Where a packet is read to: [`HEADROOM`] from the start of [`Outbox::buffer`].
@@ -82,6 +85,10 @@ impl Outbox {
     #[inline]
     pub(crate) fn push<Q: Queue>(&mut self, port: &mut Port<Q>, at: (usize, usize), offload: Offload) -> Result<()> {
         let mut current = frame(&mut self.current, at.0, at.1);
+        if self.trial.rests() {
+            // Nothing waits.
+            return port.write(&mut current, offload);
+        }
         let packet = current.packet();
         let Some(headers) = Headers::of(packet) else {
             self.flush(port)?;
@@ -91,7 +98,10 @@ impl Outbox {
         let is_segment = self.merging.takes(headers) && headers.is_segment(packet, offload);
         match found {
             Some(index) if is_segment => {
-                if !self.slots[index].append(headers, packet) {
+                self.trial.keep();
+                if self.slots[index].append(headers, packet) {
+                    self.trial.merge();
+                } else {
                     self.write(port, index)?;
                     self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
                 }
@@ -102,12 +112,20 @@ impl Outbox {
                 port.write(&mut frame(&mut self.current, at.0, at.1), offload)
             }
             None if is_segment => {
+                self.trial.keep();
                 let index = self.free_slot(port)?;
                 self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
                 Ok(())
             }
             None => port.write(&mut current, offload),
         }
+    }
+
+    /// Writes all that waits at the end of a batch.
+    #[inline]
+    pub(crate) fn end_batch<Q: Queue>(&mut self, port: &mut Port<Q>) -> Result<()> {
+        self.trial.end_batch();
+        self.flush(port)
     }
 
     /// Writes all that waits.

@@ -137,7 +137,7 @@ impl<Q: Queue, E: Engine> Worker<Q, E> {
                 }
             }
         }
-        self.outbox.flush(&mut self.port).map_err(write_error)?;
+        self.outbox.end_batch(&mut self.port).map_err(write_error)?;
         if let Some(begun) = begun {
             self.port.counters.latency.add(begun.elapsed());
         }

@@ -64,7 +64,7 @@ impl Bench {
     }
 
     pub(super) fn flush(&mut self) -> Vec<(Vec<u8>, Offload)> {
-        self.outbox.flush(&mut self.port).unwrap();
+        self.outbox.end_batch(&mut self.port).unwrap();
         std::mem::take(&mut self.port.queue.written)
     }
 

@@ -188,6 +188,22 @@ fn more_flows_than_there_is_room_for_lose_nothing() {
 }
 
 #[test]
+fn batches_without_anything_to_merge_are_followed_by_some_that_are_not_looked_at() {
+    let mut bench = Bench::new(ALL);
+    let flows: Vec<_> = (0..32).map(|flow| Made { flow, ..DATA }.packet()).collect();
+    let one_flow = sequence_of(DATA, &[100; 32]);
+    let writes_of = |bench: &mut Bench| counts(&bench.batch(&one_flow)).len();
+    assert_eq!((counts(&bench.batch(&flows[..31])), writes_of(&mut bench)), (vec![1; 31], 1), "too few to tell");
+
+    assert_eq!(counts(&bench.batch(&flows)), [1; 32]);
+
+    let writes: Vec<_> = (0..17).map(|_| writes_of(&mut bench)).collect();
+    assert_eq!(writes, [&[32; 15][..], &[1, 1]].concat(), "it is tried again");
+    let mixed: Vec<_> = flows[3..].iter().chain(&one_flow[..4]).cloned().collect();
+    assert_eq!((bench.batch(&mixed).len(), writes_of(&mut bench)), (30, 1), "a few merged ones pay for the rest");
+}
+
+#[test]
 fn a_kernel_that_refuses_super_packets_gets_single_ones_from_then_on() {
     let packets = sequence_of(DATA, &[100; 5]);
     let mut bench = Bench::new(ALL);
