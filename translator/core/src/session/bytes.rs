@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::allocation::{Blocks, Resting};
-use super::entry::{Mapping, Session, Subscriber};
+use super::entry::{Mapping, Subscriber};
+use super::sessions::Sessions;
 use super::shard::Shard;
 use super::slab::Slab;
 use super::table;
@@ -14,7 +15,7 @@ impl Shard {
     pub(crate) const fn session_bytes(sessions: u64, filtered: bool, shards: u64) -> u64 {
         let peers = if filtered { table::bytes::<((u32, Ipv4Addr), u32)>(sessions, shards) } else { 0 };
         let table = table::bytes::<u32>(sessions, shards);
-        Slab::<Session>::bytes(sessions, shards) + table + peers + shards * (Wheel::BYTES + size_of::<Self>() as u64)
+        Sessions::bytes(sessions, shards) + table + peers + shards * (Wheel::BYTES + size_of::<Self>() as u64)
     }
 
     /// Bytes that mappings, as many subscribers and their blocks take at the most, in as many shards.

@@ -4,6 +4,7 @@ use super::allocation::{Block, Resting, block_size};
 use super::entry::{Mapping, MappingKind, Session};
 use super::overlap::{Claim, EVERYWHERE};
 use super::pool::External;
+use super::sessions::Sessions;
 use super::shard::{Context, Internal, Probe, Shard};
 use super::table::{shrink, shrink_map, shrink_queue};
 use super::tcp::TcpState;
@@ -60,13 +61,9 @@ impl Shard {
     /// Removes a session that is in no bucket of the wheel, and its mapping if that was the last one.
     fn remove_session(&mut self, context: &mut Context<'_>, index: u32, reason: EndReason) {
         let session = self.sessions[index];
-        let mapping = &mut self.mappings[session.mapping];
-        if mapping.own == index {
-            mapping.own = Mapping::NO_OWN;
-        } else {
+        if !Sessions::is_at_home(index) {
             self.remove_from_table(index, &session);
         }
-        self.sessions[index].mapping = Session::REMOVED;
         self.sessions.remove(index);
         let peer = (session.mapping, session.remote);
         if let Some(count) = self.peers.get_mut(&peer) {

@@ -22,14 +22,7 @@ pub(crate) struct Mapping {
     pub(crate) scope: Scope,
     pub(crate) subscriber: u32,
     pub(crate) sessions: u32,
-    /// One of its sessions, which is found by this alone; [`Mapping::NO_OWN`] if that has ended. Most mappings have one
-    /// session, which then costs no entry in a table and no look-up there.
-    pub(crate) own: u32,
     pub(crate) created: Tick,
-}
-
-impl Mapping {
-    pub(crate) const NO_OWN: u32 = u32::MAX;
 }
 
 /// How a mapping came to be, which decides when it goes.
@@ -128,14 +121,12 @@ impl Subscriber {
 }
 
 impl Session {
-    /// What a removed entry, which waits for reuse, has as its mapping.
+    /// What an entry that is free has as its mapping.
     pub(crate) const REMOVED: u32 = u32::MAX;
-}
 
-impl Session {
     /// A session that nobody has.
     pub(crate) const BLANK: Self = Self {
-        mapping: 0,
+        mapping: Self::REMOVED,
         remote: Ipv4Addr::UNSPECIFIED,
         remote_port: 0,
         state: TcpState::V6Init,
@@ -159,8 +150,8 @@ mod tests {
 
     #[test]
     fn entries_fit_their_share_of_160_bytes() {
-        assert!(size_of::<Session>() <= 68, "{}", size_of::<Session>());
-        assert!(size_of::<Mapping>() <= 52, "{}", size_of::<Mapping>());
+        assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+        assert!(size_of::<Mapping>() <= 44, "{}", size_of::<Mapping>());
     }
 
     #[test]

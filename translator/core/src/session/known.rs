@@ -30,9 +30,9 @@ impl Shard {
         let scope = (packet.remote, packet.remote_port);
         let internal = (packet.source, packet.source_port);
         let (mapping, entry) = self.mapping_towards(&rules.terms.policy, protocol, internal, scope).ok_or(None)?;
-        let (external, own) = (entry.external, entry.own);
+        let external = entry.external;
         let passing = Passing { protocol, trigger, direction: Direction::SixToFour, packets, bytes };
-        self.pass(mapping, own, scope, rules, passing).ok_or(Some(mapping))?;
+        self.pass(mapping, scope, rules, passing).ok_or(Some(mapping))?;
         Ok(external)
     }
 
@@ -48,22 +48,22 @@ impl Shard {
         let Incoming { protocol, trigger, packets, bytes, .. } = *packet;
         let scope = (packet.remote, packet.remote_port);
         let entry = self.owner(mapping, protocol, packet.external, scope).ok_or(None)?;
-        let (address, port, own) = (entry.internal, entry.internal_port, entry.own);
+        let (address, port) = (entry.internal, entry.internal_port);
         let passing = Passing { protocol, trigger, direction: Direction::FourToSix, packets, bytes };
-        let prefix = self.pass(mapping, own, scope, rules, passing).ok_or(Some(mapping))?;
+        let prefix = self.pass(mapping, scope, rules, passing).ok_or(Some(mapping))?;
         Ok(Internal { address, port, prefix })
     }
 
-    /// Lets a packet have its effect on the session of `mapping` with `remote`, of which the mapping's own session may be
-    /// the one. Returns the prefix that the session is under, or nothing if there is no such session.
+    /// Lets a packet have its effect on the session of `mapping` with `remote`. Returns the prefix that the session is under,
+    /// or nothing if there is no such session.
     #[inline(always)]
-    fn pass(&mut self, mapping: u32, own: u32, remote: Scope, rules: Rules<'_>, packet: Passing) -> Option<u8> {
+    fn pass(&mut self, mapping: u32, remote: Scope, rules: Rules<'_>, packet: Passing) -> Option<u8> {
         let Self { sessions, states, .. } = self;
-        match sessions.get_mut(own) {
+        match sessions.at_home_mut(mapping) {
             Some(session) if (session.remote, session.remote_port) == remote => {
                 let (prefix, sooner) = (session.prefix, session.pass(rules, packet, states));
                 if let Some(sooner) = sooner {
-                    self.bring_forward(own, sooner);
+                    self.bring_forward(mapping, sooner);
                 }
                 Some(prefix)
             }
@@ -71,7 +71,7 @@ impl Shard {
         }
     }
 
-    /// As [`Shard::pass`], of a session that is not its mapping's own.
+    /// As [`Shard::pass`], of a session that is not at its mapping's index.
     #[inline(never)]
     fn pass_in_table(&mut self, mapping: u32, remote: Scope, rules: Rules<'_>, packet: Passing) -> Option<u8> {
         let index = self.session_of(mapping, &self.mappings[mapping], remote)?;
@@ -171,15 +171,11 @@ impl Shard {
     /// The session of a mapping with `remote`.
     #[inline]
     pub(super) fn session_of(&self, mapping: u32, entry: &Mapping, remote: Scope) -> Option<u32> {
-        let mut in_table = entry.sessions;
-        if entry.own != Mapping::NO_OWN {
-            let own = &self.sessions[entry.own];
-            if (own.remote, own.remote_port) == remote {
-                return Some(entry.own);
-            }
-            in_table -= 1;
+        let home = self.sessions.at_home(mapping);
+        if home.is_some_and(|session| (session.remote, session.remote_port) == remote) {
+            return Some(mapping);
         }
-        if in_table > 0 { self.session_in_table(mapping, remote) } else { None }
+        if entry.sessions > home.is_some().into() { self.session_in_table(mapping, remote) } else { None }
     }
 
     #[inline(never)]

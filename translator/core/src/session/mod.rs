@@ -12,6 +12,7 @@ mod ports;
 mod preview;
 mod refresh;
 mod restore;
+mod sessions;
 mod shard;
 mod slab;
 mod stored_syn;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::entry::{Mapping, MappingKind, Session, Subscriber, Tally};
 use super::overlap::{Claim, EVERYWHERE, Scope};
 use super::pool::{AddressIndex, External, Wish};
+use super::sessions::Sessions;
 use super::shard::{Context, Incoming, Outgoing, Shard, Trigger, subscriber_prefix};
 use super::tcp::TcpState;
 use super::wheel::Links;
@@ -261,7 +262,6 @@ impl Shard {
             scope: plan.scope,
             subscriber,
             sessions: 0,
-            own: Mapping::NO_OWN,
             created: context.tick,
         });
         let Self { by_internal, mappings, keys, .. } = self;
@@ -318,9 +318,7 @@ impl Shard {
         let index = self.sessions.insert(session);
         let Self { by_remote, sessions, mappings, keys, .. } = self;
         let entry = &mut mappings[mapping];
-        if entry.own == Mapping::NO_OWN {
-            entry.own = index;
-        } else {
+        if !Sessions::is_at_home(index) {
             let hash_of = |session: &Session| keys.remote(session.mapping, session.remote, session.remote_port);
             by_remote.insert_unique(hash_of(&session), index, |&index| hash_of(&sessions[index]));
         }

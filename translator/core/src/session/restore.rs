@@ -6,7 +6,7 @@ use super::entry::{Mapping, MappingKind, Session, Tally};
 use super::open::Plan;
 use super::overlap::{Claim, EVERYWHERE};
 use super::pool::External;
-use super::shard::{Context, Shard, page_range, subscriber_prefix};
+use super::shard::{Context, Shard, subscriber_prefix};
 use super::sweep::allows;
 use super::wheel::Links;
 use crate::saved::{NotRestored, SavedSession};
@@ -15,12 +15,10 @@ use crate::terms::Terms;
 impl Shard {
     /// Calls `visit` for the sessions of one page, and returns whether there are more pages.
     pub(crate) fn page_to_save(&self, terms: &Terms, page: u32, visit: &mut dyn FnMut(&SavedSession)) -> bool {
-        let end = self.sessions.end();
-        let entries = page_range(page, end).filter_map(|index| self.sessions.get(index));
-        for session in entries.filter(|session| session.mapping != Session::REMOVED) {
+        for session in self.sessions.page(page).filter_map(|index| self.sessions.get(index)) {
             visit(&saved(terms, &self.mappings[session.mapping], session));
         }
-        page_range(page + 1, end).start < end
+        self.sessions.has_more(page)
     }
 
     /// Takes a session over that has not expired.

@@ -15,6 +15,7 @@ use super::entry::{Mapping, MappingKind, Session, Subscriber};
 use super::overlap::{Overlap, Scope};
 use super::pool::External;
 use super::refresh::States;
+use super::sessions::Sessions;
 use super::slab::Slab;
 use super::stored_syn::StoredSyns;
 use super::totals::Totals;
@@ -184,8 +185,8 @@ pub(crate) struct Shard {
     pub(super) keys: Keys,
     pub(super) mappings: Slab<Mapping>,
     pub(super) by_internal: HashTable<u32>,
-    pub(super) sessions: Slab<Session>,
-    /// Sessions that are not their mapping's own.
+    pub(super) sessions: Sessions,
+    /// Sessions that are not at their mapping's index.
     pub(super) by_remote: HashTable<u32>,
     pub(super) subscribers: Slab<Subscriber>,
     pub(super) by_prefix: HashTable<u32>,
@@ -224,7 +225,7 @@ impl Shard {
             peers: HashMap::with_hasher(keys.state()),
             mappings: Slab::new(),
             by_internal: HashTable::new(),
-            sessions: Slab::new(),
+            sessions: Sessions::new(),
             by_remote: HashTable::new(),
             subscribers: Slab::new(),
             by_prefix: HashTable::new(),
@@ -273,11 +274,9 @@ impl Shard {
 
     /// Calls `visit` for the sessions of one page, each with its mapping, and returns whether there are more pages.
     pub(crate) fn page_of_sessions(&self, page: u32, mut visit: impl FnMut(&Mapping, &Session)) -> bool {
-        let end = self.sessions.end();
-        let entries = page_range(page, end).filter_map(|index| self.sessions.get(index));
-        let live = entries.filter(|session| session.mapping != Session::REMOVED);
-        live.for_each(|session| visit(&self.mappings[session.mapping], session));
-        page_range(page + 1, end).start < end
+        let entries = self.sessions.page(page).filter_map(|index| self.sessions.get(index));
+        entries.for_each(|session| visit(&self.mappings[session.mapping], session));
+        self.sessions.has_more(page)
     }
 
     /// Calls `visit` for the subscribers of one page, and returns whether there are more pages.

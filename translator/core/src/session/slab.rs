@@ -62,10 +62,8 @@ impl<T: Copy> Slab<T> {
             self.chunks.push(Vec::new());
             self.uses.push(Uses::default());
         }
+        self.provide(chunk);
         let entries = &mut self.chunks[chunk];
-        if entries.capacity() == 0 {
-            *entries = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK));
-        }
         // The first place that is not in use is one that was, or the next.
         let place = self.uses[chunk].take_first();
         match entries.get_mut(place) {
@@ -74,6 +72,34 @@ impl<T: Copy> Slab<T> {
         }
         self.len += 1;
         u32::try_from(chunk * CHUNK + place).unwrap_or(u32::MAX)
+    }
+
+    /// Puts an entry in at an index, unless that is in use. What has to be in memory before it and never was gets `blank`.
+    pub(crate) fn insert_at(&mut self, index: u32, value: T, blank: T) -> bool {
+        let (chunk, place) = (index as usize / CHUNK, index as usize % CHUNK);
+        if chunk >= self.chunks.len() {
+            self.chunks.resize_with(chunk + 1, Vec::new);
+            self.uses.resize(chunk + 1, Uses::default());
+        }
+        if !self.uses[chunk].take(place) {
+            return false;
+        }
+        self.provide(chunk);
+        let entries = &mut self.chunks[chunk];
+        if place >= entries.len() {
+            entries.resize(place + 1, blank);
+        }
+        entries[place] = value;
+        self.len += 1;
+        true
+    }
+
+    /// Gives a chunk memory, if it has none.
+    fn provide(&mut self, chunk: usize) {
+        let entries = &mut self.chunks[chunk];
+        if entries.capacity() == 0 {
+            *entries = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        }
     }
 
     /// Takes an entry out. The index must be in use.
@@ -114,6 +140,15 @@ impl<T> Slab<T> {
 }
 
 impl Uses {
+    /// Takes an entry, unless it is in use.
+    const fn take(&mut self, place: usize) -> bool {
+        let (word, bit) = (&mut self.bits[place / 64], 1 << (place % 64));
+        let is_free = *word & bit == 0;
+        *word |= bit;
+        self.count += is_free as u16;
+        is_free
+    }
+
     /// Takes the first entry that is not in use, which there must be.
     fn take_first(&mut self) -> usize {
         let word = self.bits.iter().position(|word| *word != u64::MAX).unwrap_or(0);
@@ -158,6 +193,22 @@ mod tests {
         assert_eq!((slab.insert(-1), slab.insert(-2)), (7, 1500));
         assert_eq!(slab.insert(-3), 3000);
         assert_eq!(slab[2999], 2999);
+    }
+
+    #[test]
+    fn an_entry_is_put_at_an_index_that_is_free() {
+        let mut slab = Slab::new();
+        assert!(slab.insert_at(2050, 7, 0) && slab.insert_at(2048, 8, 0) && slab.insert_at(1, 9, 0));
+        assert!(!slab.insert_at(2050, 6, 0));
+        let at = |slab: &Slab<i32>, index| slab.get(index).copied();
+        assert_eq!(
+            [0, 1, 2, 2048, 2049, 2050].map(|index| at(&slab, index)),
+            [Some(0), Some(9), None, Some(8), Some(0), Some(7)]
+        );
+        assert_eq!((slab.len, slab.end()), (3, 3072));
+        assert_eq!((slab.insert(5), slab.insert(4)), (0, 2), "what is free is found");
+        assert_eq!((slab.remove(2050), slab.remove(2048), slab.end()), (7, 8, 1024));
+        assert!(slab.insert_at(1030, 3, 0) && at(&slab, 1029) == Some(0));
     }
 
     #[test]

@@ -75,11 +75,8 @@ impl Shard {
         mut resets: Option<&mut Vec<Reset>>,
     ) -> (u32, bool) {
         let mut ended = 0;
-        for index in page_range(page, self.sessions.end()) {
+        for index in self.sessions.page(page) {
             let Some(session) = self.sessions.get(index) else { continue };
-            if session.mapping == Session::REMOVED {
-                continue;
-            }
             let mapping = &self.mappings[session.mapping];
             if !wanted(mapping, session) {
                 continue;
@@ -90,17 +87,14 @@ impl Shard {
             self.end_session(context, index, EndReason::Closed);
             ended += 1;
         }
-        (ended, page_range(page + 1, self.sessions.end()).start < self.sessions.end())
+        (ended, self.sessions.has_more(page))
     }
 
     /// Ends the sessions of one page that the policy does not allow, and shortens the lifetimes that it has shortened.
     /// Returns whether there are more pages.
     pub(crate) fn end_disallowed(&mut self, context: &mut Context<'_>, page: u32) -> bool {
-        for index in page_range(page, self.sessions.end()) {
+        for index in self.sessions.page(page) {
             let Some(session) = self.sessions.get(index) else { continue };
-            if session.mapping == Session::REMOVED {
-                continue;
-            }
             let mapping = &self.mappings[session.mapping];
             if !allows(context.terms, mapping, session) {
                 self.pair_anew(context, session.mapping);
@@ -112,7 +106,7 @@ impl Shard {
                 self.bring_forward(index, latest);
             }
         }
-        page_range(page + 1, self.sessions.end()).start < self.sessions.end()
+        self.sessions.has_more(page)
     }
 }
 

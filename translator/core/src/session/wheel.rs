@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use super::entry::Session;
-use super::slab::Slab;
+use super::sessions::Sessions;
 use crate::time::Timestamp;
 
 /// The wheel's unit of time: 100 ms since [`Timestamp::ZERO`].
@@ -96,7 +95,7 @@ impl Wheel {
     }
 
     /// Goes on to `now` at once, if there is no session.
-    pub(crate) fn skip_to(&mut self, now: Tick, sessions: &Slab<Session>) {
+    pub(crate) fn skip_to(&mut self, now: Tick, sessions: &Sessions) {
         if sessions.is_empty() && now > self.tick {
             self.tick = now;
             self.spread = true;
@@ -104,7 +103,7 @@ impl Wheel {
     }
 
     /// Puts a session that is in no bucket where its deadline belongs.
-    pub(crate) fn insert(&mut self, sessions: &mut Slab<Session>, index: u32) {
+    pub(crate) fn insert(&mut self, sessions: &mut Sessions, index: u32) {
         let bucket = self.bucket_for(sessions[index].expires);
         let head = std::mem::replace(&mut self.heads[usize::from(bucket)], index);
         sessions[index].links = Links { next: head, previous: NONE, bucket };
@@ -114,7 +113,7 @@ impl Wheel {
     }
 
     /// Takes a session out of its bucket.
-    pub(crate) fn remove(&mut self, sessions: &mut Slab<Session>, index: u32) {
+    pub(crate) fn remove(&mut self, sessions: &mut Sessions, index: u32) {
         let Links { next, previous, bucket } = sessions[index].links;
         if next != NONE {
             sessions[next].links.previous = previous;
@@ -127,7 +126,7 @@ impl Wheel {
     }
 
     /// Does one step of what is due up to `now`.
-    pub(crate) fn step(&mut self, sessions: &mut Slab<Session>, now: Tick) -> Step {
+    pub(crate) fn step(&mut self, sessions: &mut Sessions, now: Tick) -> Step {
         self.skip_to(now, sessions);
         while self.tick <= now {
             let far = RING + self.tick.0 / RING % RING;
@@ -171,18 +170,19 @@ impl Wheel {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::Session;
     use super::*;
 
-    fn table(deadlines: &[u32]) -> (Slab<Session>, Wheel) {
-        let (mut sessions, mut wheel) = (Slab::new(), Wheel::new());
-        for &deadline in deadlines {
-            let index = sessions.insert(Session { expires: Tick(deadline), ..Session::BLANK });
+    fn table(deadlines: &[u32]) -> (Sessions, Wheel) {
+        let (mut sessions, mut wheel) = (Sessions::new(), Wheel::new());
+        for (mapping, &deadline) in (0..).zip(deadlines) {
+            let index = sessions.insert(Session { mapping, expires: Tick(deadline), ..Session::BLANK });
             wheel.insert(&mut sessions, index);
         }
         (sessions, wheel)
     }
 
-    fn due(wheel: &mut Wheel, sessions: &mut Slab<Session>, now: u32) -> Vec<u32> {
+    fn due(wheel: &mut Wheel, sessions: &mut Sessions, now: u32) -> Vec<u32> {
         let mut due = Vec::new();
         loop {
             match wheel.step(sessions, Tick(now)) {
