@@ -6,14 +6,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nat64_core::{Protocol, SavedSession};
 
-/// A symbolic link is not followed: where the directory is not ours alone, it would lead a daemon with many rights elsewhere.
+/// Where the directory is not ours alone, a symbolic link would lead a daemon with many rights elsewhere, and a pipe would keep
+/// it waiting.
 #[expect(clippy::cast_possible_wrap, reason = "flags are bits")]
-const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+const CAUTIOUS: i32 = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK).bits() as i32;
 
 /// Bytes of the header: what it is, the version, whether all of it was written at an end, and the boot.
 const HEADER: usize = 64;
@@ -49,6 +50,14 @@ pub(crate) enum JournalError {
         path: PathBuf,
         /// Its layout.
         version: u8,
+    },
+    /// Somebody else may have written it.
+    #[error("{} belongs to another user, {owner}", .path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// That user's number.
+        owner: u32,
     },
     /// Its times mean nothing any more.
     #[error("{} is from before the host was started", .0.display())]
@@ -92,10 +101,11 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Journa
 impl Reader {
     /// Opens a file; nothing if there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, JournalError> {
-        let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(path) {
+        let file = match OpenOptions::new().read(true).custom_flags(CAUTIOUS).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(cannot("open", path))?,
         };
+        check_owner(&file, path)?;
         let mut file = BufReader::with_capacity(1 << 20, file);
         let mut header = [0; HEADER];
         match file.read_exact(&mut header) {
@@ -141,8 +151,12 @@ impl Writer {
     /// A new file beside the one at `path`, whose place it takes by [`Writer::publish`].
     pub(super) fn create(path: &Path, is_complete: bool) -> Result<Self, JournalError> {
         let new = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let opened = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINK).open(&new);
+        // What a daemon that was killed has left, or somebody else: its owner and mode are not to be ours.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot("make", &new)(error)),
+            _ => {}
+        }
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
         let file = opened.map_err(cannot("make", &new))?;
         let mut writer = Self { file: BufWriter::with_capacity(256 << 10, file), path: new };
         let mut header = [0; HEADER];
@@ -188,6 +202,22 @@ impl Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         self.file.write_all(bytes).map_err(cannot("write", &self.path))
     }
+}
+
+/// Sessions are taken over from a plain file of this process's user, or of whom the directory belongs to, who could have put any
+/// file there.
+fn check_owner(file: &File, path: &Path) -> Result<(), JournalError> {
+    let of_file = file.metadata().map_err(cannot("read", path))?;
+    if !of_file.is_file() {
+        return Err(JournalError::Foreign(path.to_owned()));
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let of_directory = fs::metadata(directory.unwrap_or_else(|| Path::new("."))).map_err(cannot("read", path))?;
+    let owner = of_file.uid();
+    if owner == rustix::process::geteuid().as_raw() || owner == of_directory.uid() {
+        return Ok(());
+    }
+    Err(JournalError::Owner { path: path.to_owned(), owner })
 }
 
 /// This boot, as the kernel names it; filled up with zeros.

@@ -1,5 +1,6 @@
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -188,14 +189,39 @@ fn a_link_in_the_place_of_a_file_is_not_followed() {
     let (file, other) = (directory.file(), directory.0.join("other"));
     fs::write(&other, "somebody's").unwrap();
     std::os::unix::fs::symlink(&other, file.with_extension("new")).unwrap();
-    save(&file, &translator()).unwrap_err();
-    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
-
-    fs::remove_file(file.with_extension("new")).unwrap();
     save(&file, &translator()).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
     fs::rename(&file, &other).unwrap();
     std::os::unix::fs::symlink(&other, &file).unwrap();
     assert!(restore(&file, &translator(), NOW).unwrap_err().to_string().contains("cannot open"));
+}
+
+#[test]
+fn what_was_left_beside_the_file_gives_it_neither_mode_nor_owner() {
+    let directory = Directory::new("left");
+    let (file, left) = (directory.file(), directory.file().with_extension("new"));
+    fs::write(&left, "half a file").unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
+    save(&file, &translator()).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!left.exists());
+    restore(&file, &translator(), NOW).unwrap();
+}
+
+#[test]
+fn what_is_no_plain_file_of_ours_is_not_read_and_not_waited_for() {
+    let directory = Directory::new("pipe");
+    let (file, new) = (directory.file(), directory.file().with_extension("new"));
+    for pipe in [&file, &new] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe, 0o600.into()).unwrap();
+    }
+    assert!(restore(&file, &translator(), NOW).unwrap_err().to_string().contains("is no file of sessions"));
+    save(&file, &translator()).unwrap();
+    restore(&file, &translator(), NOW).unwrap();
+    if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
+        let error = restore(&file, &translator(), NOW).unwrap_err().to_string();
+        assert!(error.ends_with("belongs to another user, 12345"), "{error}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! AAAA queries (RFC 6147 §5.1).
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, RecordType};
@@ -92,20 +92,25 @@ async fn name_error_does_not_wait_for_the_a_answer() {
         )
         .await;
     let server = start_with(&upstream).await;
-    let asking = std::time::Instant::now();
     let answer = ask(server.address, "nowhere.example. AAAA").await;
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
-    // Far less than the 1.5 s that silence takes.
-    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
+    assert_eq!(server.stats.snapshot().upstream_timeouts, 0);
 }
 
 #[tokio::test]
 async fn both_questions_are_asked_at_once() {
-    let upstream = Upstream::scripted(ZONE, |_| Script::Late(Duration::from_millis(500))).await;
-    let server = start(patient(&[upstream.address])).await;
-    let asking = std::time::Instant::now();
+    // An answer comes when the other question is there, too.
+    let [aaaa_heard, a_heard] = [(); 2].map(|()| AtomicBool::new(false));
+    let upstream = Upstream::scripted(ZONE, move |question| {
+        let (own, other) =
+            if question.query_type() == RecordType::A { (&a_heard, &aaaa_heard) } else { (&aaaa_heard, &a_heard) };
+        own.store(true, Ordering::SeqCst);
+        if other.load(Ordering::SeqCst) { Script::Zone } else { Script::Silence }
+    })
+    .await;
+    let server = start_with(&upstream).await;
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
-    assert!(asking.elapsed() < Duration::from_millis(950), "{:?}", asking.elapsed());
+    assert_eq!(upstream.asked()[..2], ["v4.example. AAAA", "v4.example. A"], "before any answer");
 }
 
 #[tokio::test]

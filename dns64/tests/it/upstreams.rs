@@ -1,7 +1,7 @@
 //! Several upstreams, bad upstreams, no upstreams.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dns64::{Error, Server};
 use hickory_proto::op::ResponseCode;
@@ -13,15 +13,19 @@ use super::*;
 
 #[tokio::test]
 async fn another_upstream_is_asked_when_the_first_is_silent_and_then_first() {
-    let (_socket, dead) = silent();
+    let (socket, dead) = silent();
     let upstream = Upstream::zone(ZONE).await;
-    let server = start(patient(&[dead, upstream.address])).await;
+    let server = start(config(&[dead, upstream.address])).await;
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
-    // The silent one is known now: nobody waits for it.
-    let asking = Instant::now();
-    assert_eq!(ask(server.address, "two.example. AAAA").await.answers.len(), 2);
-    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
     assert!(server.stats.snapshot().upstream_timeouts >= 1);
+    // The silent one is known now: it is not asked before the other, so that nobody waits for it.
+    assert_eq!(ask(server.address, "two.example. AAAA").await.answers.len(), 2);
+    let mut buffer = [0; 512];
+    socket.set_nonblocking(true).unwrap();
+    let heard: Vec<_> =
+        std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec())).collect();
+    let has = |name: &[u8]| heard.iter().any(|query| query.windows(name.len()).any(|part| part == name));
+    assert_eq!((has(b"\x02v4\x07example"), has(b"\x03two\x07example")), (true, false));
 }
 
 #[tokio::test]
@@ -45,9 +49,8 @@ async fn an_upstream_with_a_closed_port_costs_no_wait() {
     drop(socket);
     let upstream = Upstream::zone(ZONE).await;
     let server = start(patient(&[closed, upstream.address])).await;
-    let asking = Instant::now();
     assert_eq!(ask(server.address, "v4.example. AAAA").await.answers.len(), 1);
-    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
+    assert_eq!(server.stats.snapshot().upstream_timeouts, 0);
 }
 
 #[tokio::test]
@@ -89,13 +92,11 @@ async fn a_failure_of_all_upstreams_is_told() {
 }
 
 #[tokio::test]
-async fn silence_of_all_upstreams_is_servfail_within_the_deadline() {
+async fn silence_of_all_upstreams_is_servfail() {
     let (_socket, dead) = silent();
     let server = start(config(&[dead])).await;
-    let asking = Instant::now();
     let answer = Ask::new("v4.example. AAAA").edns(1232).over_udp(server.address).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
-    assert!(asking.elapsed() < Duration::from_secs(3), "{:?}", asking.elapsed());
     assert_eq!(answer.edns.unwrap().options().options.len(), 1);
     assert_eq!(server.stats.snapshot().answers_servfail, 1);
     assert_eq!(timed(&server.stats), [("servfail", 1)]);
@@ -198,10 +199,14 @@ async fn an_upstream_that_sends_our_queries_back_is_found_and_not_asked() {
     let relay_address = relay.local_addr().unwrap();
     let server = start(patient(&[relay_address])).await;
     let ours = server.address;
+    let relayed = Arc::<AtomicU32>::default();
+    let counter = Arc::clone(&relayed);
     tokio::spawn(async move {
         let mut buffer = vec![0; 4096];
         loop {
             let (length, client) = relay.recv_from(&mut buffer).await.unwrap();
+            let is_of_client = buffer[..length].windows(4).any(|part| part == b"\x02v4\x07");
+            counter.fetch_add(is_of_client.into(), Ordering::Relaxed);
             let onward = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             onward.send_to(&buffer[..length], ours).await.unwrap();
             let length = onward.recv(&mut buffer).await.unwrap();
@@ -214,7 +219,6 @@ async fn an_upstream_that_sends_our_queries_back_is_found_and_not_asked() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), found).await.unwrap();
-    let asking = Instant::now();
     assert_eq!(ask(server.address, "v4.example. A").await.metadata.response_code, ResponseCode::ServFail);
-    assert!(asking.elapsed() < Duration::from_secs(1), "{:?}", asking.elapsed());
+    assert_eq!(relayed.load(Ordering::Relaxed), 0);
 }
