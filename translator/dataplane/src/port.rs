@@ -174,3 +174,29 @@ impl From<InvalidOffload> for Unfinished {
         Self::Packet
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fake::Kernel;
+    use crate::tests::packets::{udp4, with_partial_checksum};
+
+    #[test]
+    fn a_packet_without_room_before_it_is_written_all_the_same() {
+        let (kernel, queue) = Kernel::with_queue();
+        let refuses = |_: &[u8], offload: Offload| if offload.checksum.is_some() { Err(Errno::INVAL) } else { Ok(()) };
+        let mut port = Port::new(queue.before_writes(refuses), Arc::default());
+        let packet = udp4(b"x");
+
+        port.write_copy(&packet, Offload::default()).unwrap();
+        assert_eq!(kernel.receive(), (packet.clone(), Offload::default()));
+
+        let (partial, offload) = with_partial_checksum(packet.clone());
+        port.write_copy(&partial, offload).unwrap();
+        assert_eq!(kernel.receive().0, packet, "finished here, since the kernel refuses it");
+
+        port.write_copy(&vec![0x45; 70_000], Offload::default()).unwrap();
+        let stats = port.counters.snapshot();
+        assert_eq!((stats.writes, stats.write_errors), (2, 1), "one is longer than any packet");
+    }
+}

@@ -1,6 +1,6 @@
 //! Workers on queues that a test holds the other end of, and on real devices.
 
-mod fake;
+pub(crate) mod fake;
 mod netns;
 pub(crate) mod packets;
 mod real_devices;
