@@ -63,7 +63,7 @@ impl Sessions {
         slab.remove(index);
     }
 
-    /// The indices of the sessions of one page, in order of nothing in particular.
+    /// The indices of one page, not all of which have a session: see [`Sessions::get`].
     pub(crate) fn page(&self, page: u32) -> impl Iterator<Item = u32> + use<> {
         // Pages of the one and of the other take turns, so that none changes its number while one of them grows.
         let (slab, mark) = if page.is_multiple_of(2) { (&self.home, 0) } else { (&self.beside, BESIDE) };
@@ -76,7 +76,7 @@ impl Sessions {
         page.is_multiple_of(2) || page_range(page / 2 + 1, end).start < end
     }
 
-    /// What is at an index that a page has.
+    /// The session at an index, if there is one.
     pub(crate) fn get(&self, index: u32) -> Option<&Session> {
         let (slab, index) = self.place(index);
         slab.get(index).filter(|session| session.mapping != Session::REMOVED)

@@ -62,10 +62,9 @@ impl<T: Copy> Slab<T> {
             self.chunks.push(Vec::new());
             self.uses.push(Uses::default());
         }
-        self.provide(chunk);
-        let entries = &mut self.chunks[chunk];
         // The first place that is not in use is one that was, or the next.
         let place = self.uses[chunk].take_first();
+        let entries = self.provide(chunk);
         match entries.get_mut(place) {
             Some(entry) => *entry = value,
             None => entries.push(value),
@@ -84,8 +83,7 @@ impl<T: Copy> Slab<T> {
         if !self.uses[chunk].take(place) {
             return false;
         }
-        self.provide(chunk);
-        let entries = &mut self.chunks[chunk];
+        let entries = self.provide(chunk);
         if place >= entries.len() {
             entries.resize(place + 1, blank);
         }
@@ -94,12 +92,13 @@ impl<T: Copy> Slab<T> {
         true
     }
 
-    /// Gives a chunk memory, if it has none.
-    fn provide(&mut self, chunk: usize) {
+    /// The entries of a chunk, which gets memory if it has none.
+    fn provide(&mut self, chunk: usize) -> &mut Vec<T> {
         let entries = &mut self.chunks[chunk];
         if entries.capacity() == 0 {
             *entries = self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK));
         }
+        entries
     }
 
     /// Takes an entry out. The index must be in use.
@@ -152,10 +151,9 @@ impl Uses {
     /// Takes the first entry that is not in use, which there must be.
     fn take_first(&mut self) -> usize {
         let word = self.bits.iter().position(|word| *word != u64::MAX).unwrap_or(0);
-        let bit = self.bits[word].trailing_ones() as usize;
-        self.bits[word] |= 1 << bit;
-        self.count += 1;
-        word * 64 + bit
+        let place = word * 64 + self.bits[word].trailing_ones() as usize;
+        self.take(place);
+        place
     }
 }
 

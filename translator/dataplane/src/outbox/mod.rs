@@ -72,7 +72,7 @@ impl Outbox {
     /// Where a packet is read to: [`HEADROOM`] from the start of [`Outbox::buffer`].
     #[inline]
     pub(crate) fn room(&mut self) -> Frame<'_> {
-        frame(&mut self.current, HEADROOM, HEADROOM + MAX_PACKET)
+        frame(&mut self.current, (HEADROOM, HEADROOM + MAX_PACKET))
     }
 
     /// Where a packet is translated in.
@@ -84,7 +84,7 @@ impl Outbox {
     /// Writes the packet `buffer()[start..end]`, now or with the rest of its batch.
     #[inline]
     pub(crate) fn push<Q: Queue>(&mut self, port: &mut Port<Q>, at: (usize, usize), offload: Offload) -> Result<()> {
-        let mut current = frame(&mut self.current, at.0, at.1);
+        let mut current = frame(&mut self.current, at);
         if self.trial.rests() {
             // Nothing waits.
             return port.write(&mut current, offload);
@@ -92,7 +92,7 @@ impl Outbox {
         let packet = current.packet();
         let Some(headers) = Headers::of(packet) else {
             self.flush(port)?;
-            return port.write(&mut frame(&mut self.current, at.0, at.1), offload);
+            return port.write(&mut frame(&mut self.current, at), offload);
         };
         let found = self.slots[..self.waiting].iter().position(|slot| slot.is_of_flow(headers, packet));
         let is_segment = self.merging.takes(headers) && headers.is_segment(packet, offload);
@@ -103,18 +103,18 @@ impl Outbox {
                     self.trial.merge();
                 } else {
                     self.write(port, index)?;
-                    self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
+                    self.slots[index].put(frame(&mut self.current, at).packet(), offload, headers);
                 }
                 Ok(())
             }
             Some(index) => {
                 self.remove(port, index)?;
-                port.write(&mut frame(&mut self.current, at.0, at.1), offload)
+                port.write(&mut frame(&mut self.current, at), offload)
             }
             None if is_segment => {
                 self.trial.keep();
                 let index = self.free_slot(port)?;
-                self.slots[index].put(frame(&mut self.current, at.0, at.1).packet(), offload, headers);
+                self.slots[index].put(frame(&mut self.current, at).packet(), offload, headers);
                 Ok(())
             }
             None => port.write(&mut current, offload),
@@ -168,6 +168,6 @@ impl Outbox {
 
 /// What stands at `start..end` of a buffer behind its front.
 #[inline]
-fn frame(buffer: &mut [u8], start: usize, end: usize) -> Frame<'_> {
+fn frame(buffer: &mut [u8], (start, end): (usize, usize)) -> Frame<'_> {
     Frame::new(&mut buffer[start..Frame::FRONT + end])
 }

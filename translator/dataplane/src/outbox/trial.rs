@@ -37,14 +37,9 @@ impl Trial {
     /// The batch is over.
     #[inline]
     pub(super) fn end_batch(&mut self) {
-        let paid = self.kept < ENOUGH || self.merged >= self.kept / PAYS_FOR;
-        let resting = if self.rests() {
-            self.resting - 1
-        } else if paid {
-            0
-        } else {
-            REST
-        };
+        // A batch that goes without keeps nothing.
+        let failed = self.kept >= ENOUGH && self.merged < self.kept / PAYS_FOR;
+        let resting = if failed { REST } else { self.resting.saturating_sub(1) };
         *self = Self { resting, ..Self::default() };
     }
 }

@@ -15,7 +15,7 @@ use crate::vnet_hdr::{self, InvalidOffload};
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// Gives `write` the packets that `packet` stands for, each with its checksums complete. Stops at the first error of
+/// Gives `write` the packets that the one in `frame` stands for, each with its checksums complete. Stops at the first error of
 /// `write`. A super-packet's segments are built in `scratch`, which must be as long as the packet with its front.
 pub(crate) fn finish<E: From<InvalidOffload>>(
     frame: &mut Frame<'_>,
