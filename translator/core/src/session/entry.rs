@@ -80,6 +80,12 @@ impl Tally {
         self.bytes_high = self.bytes_high.wrapping_add(carry as u16);
     }
 
+    /// Those of the packet that opened a session.
+    #[inline]
+    pub(crate) const fn first(packets: u32, bytes: u32) -> Self {
+        Self { packets, bytes, ..Self::ZERO }
+    }
+
     /// As many as these.
     #[expect(clippy::cast_possible_truncation, reason = "the numbers are cut into their parts")]
     pub(crate) const fn of(traffic: crate::event::Traffic) -> Self {

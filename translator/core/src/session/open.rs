@@ -163,11 +163,10 @@ impl Shard {
             links: Links::NEW,
             created: context.tick,
             outbound: Tally::ZERO,
-            inbound: Tally::ZERO,
+            inbound: Tally::first(packet.packets, packet.bytes),
             expected: [0; 2],
         };
-        let session = self.insert_session(context, session);
-        self.sessions[session].inbound.add(packet.packets, packet.bytes);
+        self.insert_session(context, session);
         Ok(prefix)
     }
 
@@ -305,15 +304,14 @@ impl Shard {
             expires: context.tick.after(lifetime),
             links: Links::NEW,
             created: context.tick,
-            outbound: Tally::ZERO,
+            outbound: Tally::first(packet.packets, packet.bytes),
             inbound: Tally::ZERO,
             expected: [0; 2],
         };
-        let session = self.insert_session(context, session);
-        self.sessions[session].outbound.add(packet.packets, packet.bytes);
+        self.insert_session(context, session);
     }
 
-    pub(super) fn insert_session(&mut self, context: &mut Context<'_>, session: Session) -> u32 {
+    pub(super) fn insert_session(&mut self, context: &mut Context<'_>, session: Session) {
         let Session { mapping, remote, .. } = session;
         let index = self.sessions.insert(session);
         let Self { by_remote, sessions, mappings, keys, .. } = self;
@@ -331,10 +329,9 @@ impl Shard {
         }
         context.totals.session_added(protocol);
         if protocol == Protocol::Tcp {
-            self.states.added(self.sessions[index].state);
+            self.states.added(session.state);
         }
-        self.report(context, mapping, EventKind::SessionCreated, Some(&self.sessions[index]));
-        index
+        self.report(context, mapping, EventKind::SessionCreated, Some(&session));
     }
 }
 

@@ -104,9 +104,10 @@ impl Wheel {
 
     /// Puts a session that is in no bucket where its deadline belongs.
     pub(crate) fn insert(&mut self, sessions: &mut Sessions, index: u32) {
-        let bucket = self.bucket_for(sessions[index].expires);
+        let session = &mut sessions[index];
+        let bucket = self.bucket_for(session.expires);
         let head = std::mem::replace(&mut self.heads[usize::from(bucket)], index);
-        sessions[index].links = Links { next: head, previous: NONE, bucket };
+        session.links = Links { next: head, previous: NONE, bucket };
         if head != NONE {
             sessions[head].links.previous = index;
         }
